@@ -1,0 +1,84 @@
+//! What the alerter keeps and sends: `AlertState`, `Notification` (the outbox), `AlertCommand`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    breach::{BreachLevel, BreachStatus, TtfBreach},
+    time::EventTime,
+};
+
+/// State of one alert group. The key is the group's key, `ttf:{tenant}:{journey}:{group}`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AlertState {
+    pub group_key: String,
+    /// The labels the group is formed by.
+    pub labels: BTreeMap<String, String>,
+    pub alerts: Vec<AlertInstance>,
+    /// Per receiver: what it was last told.
+    pub notified: Vec<Notified>,
+    pub acknowledged_by: Option<String>,
+    pub silenced_until: Option<EventTime>,
+    /// When the group is to be looked at again (`group_wait`, `group_interval`, `repeat_interval`).
+    pub next_flush_at: Option<EventTime>,
+    /// Counts the notifications written; part of their deterministic ids.
+    pub sequence: i64,
+}
+
+/// One user's breach inside a group: its latest status by level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlertInstance {
+    pub breach: TtfBreach,
+    pub received_at: EventTime,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notified {
+    pub receiver: String,
+    pub level: BreachLevel,
+    pub status: BreachStatus,
+    pub at: EventTime,
+    /// Hash of what was told, so that the same content is not told twice.
+    pub fingerprint: String,
+}
+
+/// One entry of the outbox: to be delivered to one receiver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notification {
+    /// Deterministic; the provider's idempotency key where there is one.
+    pub notification_id: String,
+    pub group_key: String,
+    pub tenant: String,
+    pub journey: String,
+    pub receiver: String,
+    pub level: BreachLevel,
+    pub status: BreachStatus,
+    /// Why it was sent: `first_notification`, `level_raised`, `resolved`, ….
+    pub reason: String,
+    pub labels: BTreeMap<String, String>,
+    pub alerts: Vec<TtfBreach>,
+    pub created_at: EventTime,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertAction {
+    Ack,
+    Silence,
+    Unsilence,
+    Assign,
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertCommand {
+    pub command_id: String,
+    pub group_key: String,
+    pub action: AlertAction,
+    pub by: String,
+    pub at: EventTime,
+    pub until: Option<EventTime>,
+    pub comment: Option<String>,
+}

@@ -1,0 +1,87 @@
+//! `TtfBreach`: a deadline that passed without success, and its resolution.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::{EventTime, Millis};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreachKind {
+    Deadline,
+    Predicted,
+    #[serde(other)]
+    Unknown,
+}
+
+/// Ordered by severity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreachLevel {
+    Warning,
+    Critical,
+    Escalation,
+    #[serde(other)]
+    Unknown,
+}
+
+impl BreachLevel {
+    pub const ALL: [Self; 3] = [Self::Warning, Self::Critical, Self::Escalation];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+            Self::Escalation => "escalation",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreachStatus {
+    Firing,
+    Resolved,
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why a breach was resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreachReason {
+    /// The user succeeded after the deadline.
+    Completed,
+    /// A late event showed that the user had succeeded in time.
+    Revised,
+    /// The user's data was erased.
+    Erased,
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TtfBreach {
+    /// Deterministic: a hash of identity, level, state generation and the revision that emitted it.
+    pub breach_id: String,
+    pub tenant: String,
+    pub journey: String,
+    pub user_id: String,
+    pub attempt: String,
+    pub kind: BreachKind,
+    pub level: BreachLevel,
+    pub threshold_ms: Millis,
+    pub status: BreachStatus,
+    /// `None` while firing.
+    pub reason: Option<BreachReason>,
+    pub signup_at: EventTime,
+    pub due_at: EventTime,
+    pub detected_at: EventTime,
+    /// Found too long after it was due (replay, backfill, long outage): recorded, never notified.
+    pub late: bool,
+    pub current_stage: Option<String>,
+    pub segments: BTreeMap<String, String>,
+    pub record_revision: i64,
+}

@@ -1,0 +1,61 @@
+//! `RejectedEvent`: what could not be taken, with why, and its original bytes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::EventTime;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RejectedEvent {
+    pub tenant: String,
+    /// `http`, `kafka`, `processor`, ….
+    pub source: String,
+    pub received_at: EventTime,
+    pub reasons: Vec<RejectionReason>,
+    /// As received, redacted by the privacy policy; cut at the configured length (see `payload_bytes`).
+    #[serde(with = "serde_bytes_compat")]
+    pub payload: Vec<u8>,
+    /// Length of the original before any cut.
+    pub payload_bytes: i64,
+    /// SHA-256 of the original, in hex.
+    pub payload_sha256: String,
+    /// Version of the event schema it was held against.
+    pub schema_version: i32,
+    /// Where it was read from, when it came from a topic.
+    pub topic: Option<String>,
+    pub partition: Option<i32>,
+    pub offset: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectionReason {
+    /// `required_missing`, `datatype_mismatch`, ….
+    pub code: String,
+    /// JSON Pointer into the event.
+    pub path: String,
+    pub message: String,
+}
+
+mod serde_bytes_compat {
+    use serde::{Deserializer, Serializer, de::Visitor};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}

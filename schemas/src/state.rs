@@ -1,0 +1,62 @@
+//! `JourneyState`: what the processor keeps of one user, on the compacted changelog and in its local store.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{breach::BreachLevel, time::EventTime};
+
+/// Everything the processor knows of one user. The key is the user's [`crate::RecordKey`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JourneyState {
+    /// Grows with each replay into fresh state.
+    pub generation: i32,
+    /// Set by an erasure: events received before it are dropped.
+    pub erased_at: Option<EventTime>,
+    /// The latest `received_at` of any event that counted; `state_ttl` runs from here.
+    pub last_received_at: EventTime,
+    pub attempts: Vec<AttemptState>,
+}
+
+/// One attempt of one journey.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptState {
+    pub journey: String,
+    pub attempt: String,
+    /// The definition in force at its signup.
+    pub journey_version: i32,
+    pub revision: i64,
+    /// Milestone id → its earliest occurrence.
+    pub milestones: BTreeMap<String, Occurrence>,
+    /// Name → the value with the earliest (event time, event id).
+    pub segments: BTreeMap<String, Attribute>,
+    pub experiments: BTreeMap<String, Attribute>,
+    pub release: Option<Attribute>,
+    /// What has been judged and emitted, by level.
+    pub deadlines: Vec<DeadlineState>,
+    pub abandoned: bool,
+}
+
+/// When and by which event something was first seen.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Occurrence {
+    pub at: EventTime,
+    pub event_id: String,
+}
+
+/// A segment's, experiment's or release's value with the event it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attribute {
+    pub value: String,
+    pub at: EventTime,
+    pub event_id: String,
+}
+
+/// What was decided about one deadline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadlineState {
+    pub level: BreachLevel,
+    pub firing: bool,
+    pub late: bool,
+    pub detected_at: EventTime,
+}

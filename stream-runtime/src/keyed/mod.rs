@@ -1,0 +1,75 @@
+//! The exactly-once keyed runtime: read → change keyed state → write, each input applied once, whatever crashes.
+//!
+//! A [`KeyedProcessor`] is pure. Timers are not set by hand: they are a function of the state
+//! ([`KeyedProcessor::next_due`]), so that they can never disagree with it and a restore rebuilds them.
+
+use std::hash::Hash;
+
+use crate::log::{NewRecord, RecordRef};
+
+/// The domain's side of the runtime: no I/O, no clock.
+pub trait KeyedProcessor: Send + Sync + 'static {
+    type Key: Clone + Eq + Hash + Send;
+    type State: Clone + Send;
+    type Input: Send;
+    type Output: Send;
+
+    /// Applies one input to the key's state (`None`: nothing is known of the key; setting it to `None` deletes).
+    /// Must be commutative and idempotent where the domain promises so; the runtime applies each input once.
+    fn on_record(&self, ctx: &Context, key: &Self::Key, state: &mut Option<Self::State>, input: Self::Input);
+
+    /// Called when [`KeyedProcessor::next_due`] has passed and every record received up to
+    /// `complete_until_ms` has been applied: whatever is due at or before that instant may be judged.
+    /// Must move `next_due` on.
+    fn on_timer(&self, ctx: &Context, key: &Self::Key, state: &mut Option<Self::State>, complete_until_ms: i64);
+
+    /// When this state wants to be looked at next, in milliseconds since the epoch.
+    fn next_due(&self, state: &Self::State) -> Option<i64>;
+
+    /// Called once per changed key and transaction, just before its state is written: compares, emits, and may
+    /// still stamp the state (a revision).
+    fn on_flush(
+        &self,
+        ctx: &Context,
+        key: &Self::Key,
+        before: Option<&Self::State>,
+        after: &mut Option<Self::State>,
+        outputs: &mut Vec<Self::Output>,
+    );
+}
+
+/// What a processor may know besides its input.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// Wall clock of the transaction, in milliseconds since the epoch.
+    pub now_ms: i64,
+}
+
+/// A record that cannot be processed: goes to the rejected topic in the same transaction.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Poison {
+    /// A short stable name: `undecodable`, `key_mismatch`, ….
+    pub code: &'static str,
+    /// What was wrong, without personal data.
+    pub message: String,
+}
+
+/// How a processor's keys, inputs, states and outputs are written as bytes.
+pub trait Codec<P: KeyedProcessor>: Send + Sync + 'static {
+    /// Decodes a record of an input topic. `Ok(None)`: nothing for us, skip it.
+    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<(P::Key, P::Input)>, Poison>;
+
+    fn encode_key(&self, key: &P::Key) -> Vec<u8>;
+    fn decode_key(&self, bytes: &[u8]) -> Result<P::Key, Poison>;
+
+    /// The state's bytes, the same in the changelog and in the local store.
+    fn encode_state(&self, state: &P::State) -> Vec<u8>;
+    fn decode_state(&self, bytes: &[u8]) -> Result<P::State, Poison>;
+
+    /// The records of an output. Deterministic, so that a replay writes the same.
+    fn encode_output(&self, output: &P::Output, records: &mut Vec<NewRecord>);
+
+    /// The record that tells of a poison record.
+    fn encode_poison(&self, record: &RecordRef<'_>, poison: &Poison, now_ms: i64) -> NewRecord;
+}

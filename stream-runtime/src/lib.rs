@@ -1,0 +1,12 @@
+//! The streaming engine TTF runs on: the log seam with its two implementations, the sink consumer,
+//! and the exactly-once keyed runtime. Knows nothing of TTF.
+//!
+//! - [`log`]: partitioned topics: publish, subscribe, transact. `log::kafka` on rdkafka, `log::embedded` on fjall.
+//! - [`keyed`]: read → change keyed state → write, each input applied once, whatever crashes.
+//! - [`transform`]: the stateless use of the same transaction (consume, map, produce).
+//! - [`sink`]: reads topics into stores that keep their own offsets.
+
+pub mod keyed;
+pub mod log;
+pub mod sink;
+pub mod transform;

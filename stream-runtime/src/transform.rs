@@ -1,0 +1,1 @@
+//! The stateless use of the transaction: consume, map, produce, commit, exactly once.
