@@ -108,6 +108,8 @@ start_postgres() {
   (cd / && launch postgres "${as[@]}" "$bin/postgres" -D "$dir/data" -c listen_addresses=127.0.0.1 -c port="$port" \
     -c unix_socket_directories= -c fsync=off -c max_connections=200)
   wait_for postgres "$(cat "$dir/pid")" "$dir/log" 30 "$bin/psql" -h 127.0.0.1 -p "$port" -U ttf -d postgres -c 'select 1'
+  # The server itself, not the wrapper that changed the user.
+  head -n 1 "$dir/data/postmaster.pid" >"$dir/pid"
   "$bin/psql" -q -h 127.0.0.1 -p "$port" -U ttf -d postgres -c 'create database ttf' >/dev/null
   export_line TTF_TEST_POSTGRES "postgres://ttf@127.0.0.1:$port/ttf"
 }
