@@ -1,0 +1,54 @@
+# `make help` lists what there is.
+SHELL := /bin/bash
+export TTF_CACHE_DIR ?= $(HOME)/.cache/ttf
+# Builds live outside the checkout, so that a fresh clone starts warm.
+export CARGO_TARGET_DIR ?= $(TTF_CACHE_DIR)/target
+
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help dev build test test-quick lint fmt bench audit services-up services-down services-env prerequisites
+
+help: ## Show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+prerequisites:
+	@scripts/prerequisites.sh
+
+dev: prerequisites ## Build and start everything on http://127.0.0.1:8080 (ARGS='--listen …' to change)
+	@cargo build --quiet --profile quick --bin ttf --locked
+	@exec $(CARGO_TARGET_DIR)/quick/ttf dev $(ARGS)
+
+build: prerequisites ## Build the release binary
+	cargo build --release --bin ttf --locked
+	@ls -l $(CARGO_TARGET_DIR)/release/ttf
+
+test: prerequisites ## Install and start real servers, run every suite, stop the servers
+	@scripts/test.sh
+
+test-quick: prerequisites ## Only the suites that need no server
+	cargo test --locked --workspace --lib --bins
+
+lint: prerequisites ## Format check, clippy with warnings as errors, shell syntax
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@for f in scripts/*.sh scripts/*/*.sh .ci/run; do bash -n $$f || exit 1; done
+
+fmt: ## Format the code
+	cargo fmt --all
+
+audit: ## Licences and advisories of the dependencies (installs cargo-deny once)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check
+
+bench: prerequisites ## Run the benchmarks (release build, real servers); prints ratios
+	@bench/run.sh $(ARGS)
+
+services-up: ## Start Kafka, registry, PostgreSQL, Redis, S3, SMTP on free ports (no docker)
+	@scripts/services/services.sh up
+
+services-down: ## Stop what services-up started
+	@scripts/services/services.sh down
+
+services-env: ## Print their addresses
+	@scripts/services/services.sh env

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Installs and starts the real servers in a folder of their own, runs every suite against them, stops them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export TTF_CACHE_DIR=${TTF_CACHE_DIR:-$HOME/.cache/ttf}
+TTF_SERVICES_DIR=$(mktemp -d "${TMPDIR:-/tmp}/ttf-test-XXXXXX")
+export TTF_SERVICES_DIR
+trap 'scripts/services/services.sh down' EXIT
+
+# Compile first: a server that idles through a long build only takes memory from it.
+cargo build --locked --workspace --bins --features ttf/failpoints
+cargo test --locked --workspace --no-run
+scripts/services/services.sh up
+# shellcheck disable=SC1091
+. "$TTF_SERVICES_DIR/env"
+TTF_TEST_BIN=$CARGO_TARGET_DIR/debug/ttf
+export TTF_TEST_BIN
+cargo test --locked --workspace "$@"
