@@ -13,9 +13,17 @@ pub struct JourneyState {
     pub generation: i32,
     /// Set by an erasure: events received before it are dropped.
     pub erased_at: Option<EventTime>,
-    /// The latest `received_at` of any event that counted; `state_ttl` runs from here.
+    /// The latest `received_at` of any event that counted, rounded up to the whole day, so that an event that
+    /// says nothing new changes nothing; `state_ttl` runs from here.
     pub last_received_at: EventTime,
     pub attempts: Vec<AttemptState>,
+    /// What `identify` events said of the user: it holds for every attempt.
+    #[serde(default)]
+    pub segments: BTreeMap<String, Attribute>,
+    #[serde(default)]
+    pub experiments: BTreeMap<String, Attribute>,
+    #[serde(default)]
+    pub release: Option<Attribute>,
 }
 
 /// One attempt of one journey.
@@ -32,7 +40,7 @@ pub struct AttemptState {
     pub segments: BTreeMap<String, Attribute>,
     pub experiments: BTreeMap<String, Attribute>,
     pub release: Option<Attribute>,
-    /// What has been judged and emitted, by level.
+    /// Deadlines judged as missed, by level. One that success came in time for is not listed.
     pub deadlines: Vec<DeadlineState>,
     pub abandoned: bool,
 }
@@ -56,7 +64,9 @@ pub struct Attribute {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadlineState {
     pub level: BreachLevel,
+    /// Whether the last breach emitted for this level was a firing one.
     pub firing: bool,
+    /// Found too long after it was due.
     pub late: bool,
     pub detected_at: EventTime,
 }
