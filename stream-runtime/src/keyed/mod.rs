@@ -3,9 +3,14 @@
 //! A [`KeyedProcessor`] is pure. Timers are not set by hand: they are a function of the state
 //! ([`KeyedProcessor::next_due`]), so that they can never disagree with it and a restore rebuilds them.
 
-use std::hash::Hash;
+mod options;
 
-use crate::log::{NewRecord, RecordRef};
+use std::{hash::Hash, sync::Arc};
+
+pub use options::{Clock, KeyedOptions, RuntimeConfig};
+use service_kit::Kit;
+
+use crate::log::{Log, NewRecord, RecordRef};
 
 /// The domain's side of the runtime: no I/O, no clock.
 pub trait KeyedProcessor: Send + Sync + 'static {
@@ -72,4 +77,15 @@ pub trait Codec<P: KeyedProcessor>: Send + Sync + 'static {
 
     /// The record that tells of a poison record.
     fn encode_poison(&self, record: &RecordRef<'_>, poison: &Poison, now_ms: i64) -> NewRecord;
+}
+
+/// Runs `processor` on threads of the kit; returns at once.
+pub fn run<P: KeyedProcessor, C: Codec<P>>(
+    _options: KeyedOptions,
+    _log: Arc<dyn Log>,
+    _processor: Arc<P>,
+    _codec: Arc<C>,
+    _kit: &Kit,
+) -> anyhow::Result<()> {
+    anyhow::bail!("the keyed runner is not there yet")
 }

@@ -3,9 +3,12 @@
 //! The consumer's thread keeps polling while a batch is written, so that a slow store pauses reading and never
 //! costs the group membership.
 
-use async_trait::async_trait;
+use std::{sync::Arc, time::Duration};
 
-use crate::log::{NextOffset, Position, Record, TopicPartition};
+use async_trait::async_trait;
+use service_kit::Kit;
+
+use crate::log::{Log, NextOffset, Position, Record, TopicPartition};
 
 /// What a sink says when a write failed.
 #[derive(Debug, thiserror::Error)]
@@ -40,4 +43,44 @@ pub trait Sink: Send + 'static {
     async fn tick(&mut self) -> Result<Vec<NextOffset>, SinkError> {
         Ok(Vec::new())
     }
+}
+
+/// How a sink is fed.
+#[derive(Debug, Clone)]
+pub struct SinkOptions {
+    /// Label of its metrics and health check.
+    pub name: String,
+    pub group: String,
+    pub topics: Vec<String>,
+    /// Static membership.
+    pub instance_id: Option<String>,
+    /// A batch is written when it has this many records …
+    pub batch_records: usize,
+    /// … or about this many bytes …
+    pub batch_bytes: usize,
+    /// … or is this old.
+    pub batch_interval: Duration,
+    /// At most about this many bytes are read ahead.
+    pub prefetch_bytes: usize,
+}
+
+impl SinkOptions {
+    /// Options with the usual batch sizes: 5 000 records, 4 MiB, 500 ms, 8 MiB read ahead.
+    pub fn new(name: impl Into<String>, group: impl Into<String>, topics: Vec<String>) -> Self {
+        Self {
+            name: name.into(),
+            group: group.into(),
+            topics,
+            instance_id: None,
+            batch_records: 5_000,
+            batch_bytes: 4 << 20,
+            batch_interval: Duration::from_millis(500),
+            prefetch_bytes: 8 << 20,
+        }
+    }
+}
+
+/// Feeds `sink` on threads and tasks of the kit; returns at once.
+pub fn run(_options: SinkOptions, _log: Arc<dyn Log>, _sink: impl Sink, _kit: &Kit) -> anyhow::Result<()> {
+    anyhow::bail!("the sink runner is not there yet")
 }

@@ -1,1 +1,0 @@
-//! The stateless use of the transaction: consume, map, produce, commit, exactly once.
