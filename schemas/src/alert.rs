@@ -14,15 +14,19 @@ use crate::{
 pub struct AlertState {
     pub group_key: String,
     /// The labels the group is formed by.
+    #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    #[serde(default)]
     pub alerts: Vec<AlertInstance>,
     /// Per receiver: what it was last told.
+    #[serde(default)]
     pub notified: Vec<Notified>,
     pub acknowledged_by: Option<String>,
     pub silenced_until: Option<EventTime>,
     /// When the group is to be looked at again (`group_wait`, `group_interval`, `repeat_interval`).
     pub next_flush_at: Option<EventTime>,
     /// Counts the notifications written; part of their deterministic ids.
+    #[serde(default)]
     pub sequence: i64,
 }
 
@@ -56,7 +60,9 @@ pub struct Notification {
     pub status: BreachStatus,
     /// Why it was sent: `first_notification`, `level_raised`, `resolved`, ….
     pub reason: String,
+    #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    #[serde(default)]
     pub alerts: Vec<TtfBreach>,
     pub created_at: EventTime,
 }

@@ -18,6 +18,7 @@ pub struct AuditEntry {
     /// What it was done to, without personal data.
     pub target: String,
     /// Where the request came from.
+    #[serde(default)]
     pub origin: String,
     #[serde(default)]
     pub details: BTreeMap<String, String>,

@@ -48,6 +48,16 @@ pub enum BreachStatus {
     Unknown,
 }
 
+impl BreachStatus {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Why a breach was resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -69,6 +79,7 @@ pub struct TtfBreach {
     pub tenant: String,
     pub journey: String,
     pub user_id: String,
+    #[serde(default)]
     pub attempt: String,
     pub kind: BreachKind,
     pub level: BreachLevel,
@@ -80,8 +91,10 @@ pub struct TtfBreach {
     pub due_at: EventTime,
     pub detected_at: EventTime,
     /// Found too long after it was due (replay, backfill, long outage): recorded, never notified.
+    #[serde(default)]
     pub late: bool,
     pub current_stage: Option<String>,
+    #[serde(default)]
     pub segments: BTreeMap<String, String>,
     pub record_revision: i64,
 }

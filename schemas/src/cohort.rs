@@ -23,6 +23,7 @@ pub struct CohortSummary {
     pub p90_ms: Option<Millis>,
     /// 0–100; see `docs/ttf-metrics.md`.
     pub efficiency_score: Option<f64>,
+    #[serde(default)]
     pub breaches_open: i64,
     pub evaluated_at: EventTime,
 }

@@ -47,8 +47,9 @@ pub struct Event {
     /// Names an attempt of a journey; without it the event belongs to the default attempt `""`.
     pub journey_id: Option<String>,
     /// JSON object as text (in Avro: a string), so that nested values survive unchanged.
-    #[serde(with = "json_text")]
+    #[serde(default, with = "json_text")]
     pub properties: Map<String, Value>,
+    #[serde(default)]
     pub context: EventContext,
     /// Direct identifiers, encrypted under the tenant's key; empty unless the privacy policy seals any.
     #[serde(default)]
@@ -79,12 +80,16 @@ pub struct EventContext {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consent {
     pub analytics: bool,
+    #[serde(default)]
     pub marketing: bool,
 }
 
 /// A JSON object carried as text.
 mod json_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{
+        Deserializer, Serializer,
+        de::{Error, Visitor},
+    };
     use serde_json::{Map, Value};
 
     pub fn serialize<S: Serializer>(map: &Map<String, Value>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -93,7 +98,16 @@ mod json_text {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        serde_json::from_str(&text).map_err(D::Error::custom)
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Map<String, Value>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object as text")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                serde_json::from_str(text).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }

@@ -55,15 +55,18 @@ pub struct TtfRecord {
     pub journey_version: i32,
     pub user_id: String,
     /// `""` for the default attempt.
+    #[serde(default)]
     pub attempt: String,
     pub revision: i64,
     /// Grows with each replay into fresh state.
+    #[serde(default)]
     pub generation: i32,
     pub status: JourneyStatus,
     pub signup_at: EventTime,
     pub completed_at: Option<EventTime>,
     /// Success − signup, never the sum of stages.
     pub total_ms: Option<Millis>,
+    #[serde(default)]
     pub stages: Vec<StageResult>,
     /// The stage that starts at the furthest milestone reached; `None` when completed.
     pub current_stage: Option<String>,
@@ -71,7 +74,9 @@ pub struct TtfRecord {
     pub efficiency_score: Option<f64>,
     /// The highest deadline missed so far by event time.
     pub breach_level: Option<BreachLevel>,
+    #[serde(default)]
     pub segments: BTreeMap<String, String>,
+    #[serde(default)]
     pub experiments: BTreeMap<String, String>,
     pub release: Option<String>,
     /// The event of the winning milestone with the latest event time.

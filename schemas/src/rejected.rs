@@ -10,6 +10,7 @@ pub struct RejectedEvent {
     /// `http`, `kafka`, `processor`, ….
     pub source: String,
     pub received_at: EventTime,
+    #[serde(default)]
     pub reasons: Vec<RejectionReason>,
     /// As received, redacted by the privacy policy; cut at the configured length (see `payload_bytes`).
     #[serde(with = "serde_bytes_compat")]
@@ -31,7 +32,9 @@ pub struct RejectionReason {
     /// `required_missing`, `datatype_mismatch`, ….
     pub code: String,
     /// JSON Pointer into the event.
+    #[serde(default)]
     pub path: String,
+    #[serde(default)]
     pub message: String,
 }
 

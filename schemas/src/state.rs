@@ -16,6 +16,7 @@ pub struct JourneyState {
     /// The latest `received_at` of any event that counted, rounded up to the whole day, so that an event that
     /// says nothing new changes nothing; `state_ttl` runs from here.
     pub last_received_at: EventTime,
+    #[serde(default)]
     pub attempts: Vec<AttemptState>,
     /// What `identify` events said of the user: it holds for every attempt.
     #[serde(default)]
@@ -35,13 +36,18 @@ pub struct AttemptState {
     pub journey_version: i32,
     pub revision: i64,
     /// Milestone id → its earliest occurrence.
+    #[serde(default)]
     pub milestones: BTreeMap<String, Occurrence>,
     /// Name → the value with the earliest (event time, event id).
+    #[serde(default)]
     pub segments: BTreeMap<String, Attribute>,
+    #[serde(default)]
     pub experiments: BTreeMap<String, Attribute>,
     pub release: Option<Attribute>,
     /// Deadlines judged as missed, by level. One that success came in time for is not listed.
+    #[serde(default)]
     pub deadlines: Vec<DeadlineState>,
+    #[serde(default)]
     pub abandoned: bool,
 }
 
@@ -67,6 +73,7 @@ pub struct DeadlineState {
     /// Whether the last breach emitted for this level was a firing one.
     pub firing: bool,
     /// Found too long after it was due.
+    #[serde(default)]
     pub late: bool,
     pub detected_at: EventTime,
 }
