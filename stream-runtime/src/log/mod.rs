@@ -202,6 +202,11 @@ pub trait Subscription: Send {
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError>;
     fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError>;
 
+    /// The offset up to which this partition was read. Like [`Reader::position`] it counts transaction markers and
+    /// aborted records, so that it reaches the end offset where no visible record does. `None` when nothing was
+    /// read since the partition was assigned or sought. Tells how complete our view is; never to be committed.
+    fn position(&self, at: &TopicPartition) -> Option<i64>;
+
     /// What the group has committed for these partitions.
     fn committed(&mut self, of: &[TopicPartition], timeout: Duration) -> Result<Vec<Committed>, LogError>;
 
