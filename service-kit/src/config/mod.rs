@@ -1,0 +1,158 @@
+//! One strict YAML configuration: built-in defaults, then the user's file, then the environment, then the command line.
+//!
+//! - Maps merge, lists replace. A section that names another `kind` than the layer below starts empty.
+//! - Any key by environment: `TELEMETRY__GATEWAY__LISTEN=0.0.0.0:8080`, `TELEMETRY__TENANTS__ACME__KEYS__0__NAME=x`;
+//!   values are YAML scalars or flow collections (`[a, b]`, `{a: 1}`).
+//! - `${env:NAME}`, `${env:NAME:-default}` and `${file:/path}` inside a string are replaced; `$${` is a literal `${`.
+//! - Unknown keys, wrong types, duplicate keys and references to nothing are errors that say where and what instead.
+//!   Values that came by reference are never shown.
+
+mod diagnosis;
+mod environment;
+mod error;
+mod references;
+mod sections;
+mod tree;
+mod values;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use self::{
+    environment::Setting,
+    references::References,
+    tree::{Kind, Node, Origin},
+};
+pub use self::{
+    error::{ConfigError, Problem},
+    sections::{KeyConfig, KeyHash, KeyScope, MetricsConfig, ServiceConfig, TenantConfig, TenantsConfig},
+    values::{ByteSize, HumanDuration, Secret},
+};
+
+/// What a process exits with when its configuration is not valid: `EX_CONFIG` of `sysexits.h`.
+pub const EXIT_CONFIG: u8 = 78;
+
+/// More problems than this are not collected: they tend to be echoes.
+const MAX_PROBLEMS: usize = 20;
+
+/// Where a configuration comes from, weakest first.
+#[derive(Debug, Clone)]
+pub struct Sources<'a> {
+    defaults: &'a str,
+    file: Option<PathBuf>,
+    env: Vec<(String, String)>,
+    overrides: Vec<(String, Value)>,
+}
+
+impl<'a> Sources<'a> {
+    /// Only the built-in defaults, as YAML text.
+    pub fn defaults(yaml: &'a str) -> Self {
+        Self { defaults: yaml, file: None, env: Vec::new(), overrides: Vec::new() }
+    }
+
+    /// Adds the user's file.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// Adds the environment of this process, for `TELEMETRY__…` keys and for references.
+    pub fn process_env(self) -> Self {
+        let readable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        self.env(std::env::vars_os().filter_map(readable))
+    }
+
+    /// Adds a given environment.
+    pub fn env<N: Into<String>, V: Into<String>>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self {
+        self.env.extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+        self
+    }
+
+    /// Sets one key, as the command line does: the strongest layer. `path` is dotted (`gateway.listen`).
+    pub fn set(mut self, path: &str, value: impl Into<Value>) -> Self {
+        self.overrides.push((path.to_owned(), value.into()));
+        self
+    }
+}
+
+/// Reads, merges and checks a configuration.
+///
+/// # Errors
+/// Everything found wrong, up to 20 problems; see [`ConfigError`].
+pub fn load<T: DeserializeOwned>(sources: Sources) -> Result<T, ConfigError> {
+    let layers = Layers::read(sources)?;
+    check(layers.merged, &layers.defaults, layers.problems)
+}
+
+/// As [`load`], for one section alone; the others are neither checked nor looked at.
+pub fn load_section<T: DeserializeOwned>(sources: Sources, section: &str) -> Result<T, ConfigError> {
+    let mut layers = Layers::read(sources)?;
+    if let Kind::Map(sections) = &mut layers.merged.kind {
+        sections.retain(|name, _| name == section);
+    }
+    let outside = |problem: &Problem| !problem.path.is_empty() && !problem.path.starts_with(section);
+    layers.problems.retain(|problem| !outside(problem));
+    check::<BTreeMap<String, T>>(layers.merged, &layers.defaults, layers.problems)?
+        .remove(section)
+        .ok_or_else(|| Problem::general(format!("section `{section}` is missing")).into())
+}
+
+/// All sources in one tree.
+struct Layers {
+    defaults: Node,
+    merged: Node,
+    problems: Vec<Problem>,
+}
+
+impl Layers {
+    fn read(sources: Sources) -> Result<Self, ConfigError> {
+        let defaults = tree::parse(sources.defaults, &Origin::file_named("built-in defaults"))?;
+        let mut merged = defaults.clone();
+        if let Some(path) = &sources.file {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Problem::general(format!("cannot read configuration file {name}: {error}")))?;
+            merged.merge(tree::parse(&text, &Origin::file_named(&name))?);
+        }
+
+        let mut problems = Vec::new();
+        let mut settings = environment::settings(&sources.env, &mut problems);
+        settings.extend(sources.overrides.into_iter().map(|(path, value)| Setting::from_command_line(&path, value)));
+        for setting in settings {
+            if let Err(problem) = environment::apply(setting, &mut merged, &defaults) {
+                problems.push(problem);
+            }
+        }
+        References::new(&sources.env).resolve(&mut merged, &mut problems);
+        Ok(Self { defaults, merged, problems })
+    }
+}
+
+/// Types the merged tree; after a problem, repairs the spot and goes on, so that one run finds as many as it can.
+fn check<T: DeserializeOwned>(mut merged: Node, defaults: &Node, mut problems: Vec<Problem>) -> Result<T, ConfigError> {
+    loop {
+        let error = match serde_path_to_error::deserialize::<_, T>(merged.to_value()) {
+            Ok(config) if problems.is_empty() => return Ok(config),
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        let fault = diagnosis::Fault::find(&error, &merged);
+        if merged.at_mut(&fault.path).is_some_and(Node::read_otherwise) {
+            continue;
+        }
+        if !fault.follows_from(&problems) {
+            problems.push(fault.describe(&merged, defaults));
+        }
+        if problems.len() >= MAX_PROBLEMS || !fault.repair(&mut merged, defaults) {
+            break;
+        }
+    }
+    Err(ConfigError { problems })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Logs: structured lines on standard error, as JSON for machines or as text for people.
+
+use std::{
+    any::Any,
+    io::{IsTerminal, stderr},
+};
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line an event, coloured on a terminal.
+    Human,
+    /// One JSON object an event.
+    Json,
+    /// `human` on a terminal, else `json`.
+    Auto,
+}
+
+/// Why logging could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    #[error("service.log_level `{level}` is not a filter such as `info` or `info,stream_runtime=debug`: {source}")]
+    Level { level: String, source: tracing_subscriber::filter::ParseError },
+    #[error("logging was started already")]
+    Twice,
+}
+
+/// Starts logging for the process and sends panics through it.
+///
+/// `level` is a `tracing` filter: a level, then exceptions by module (`info,stream_runtime=debug`).
+pub fn init(format: LogFormat, level: &str) -> Result<(), InitError> {
+    let filter = EnvFilter::try_new(level).map_err(|source| InitError::Level { level: level.to_owned(), source })?;
+    let terminal = stderr().is_terminal();
+    let lines = fmt().with_env_filter(filter).with_writer(stderr);
+    let human = format == LogFormat::Human || (format == LogFormat::Auto && terminal);
+    let started = if human {
+        tracing::subscriber::set_global_default(lines.with_ansi(terminal).finish())
+    } else {
+        tracing::subscriber::set_global_default(lines.json().flatten_event(true).finish())
+    };
+    started.map_err(|_| InitError::Twice)?;
+    log_panics();
+    Ok(())
+}
+
+/// Panics become log lines with their place and thread, instead of bare text between structured lines.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        tracing::error!(
+            location,
+            thread = thread.name().unwrap_or("unnamed"),
+            backtrace = %backtrace(),
+            "panicked: {}",
+            panic_message(panic.payload())
+        );
+    }));
+}
+
+/// The stack when `RUST_BACKTRACE` asks for it, else nothing.
+fn backtrace() -> String {
+    let captured = std::backtrace::Backtrace::capture();
+    if captured.status() == std::backtrace::BacktraceStatus::Captured { captured.to_string() } else { String::new() }
+}
+
+/// The text a panic was raised with.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a value that is not text")
+}
