@@ -122,7 +122,21 @@ mod tests {
             .with_label_values(&["a"])
             .observe(0.5);
         metrics.float_gauge("ttf_ratio", "Ratio.").set(0.25);
-        insta::assert_snapshot!(metrics.render(), @"");
+        insta::assert_snapshot!(metrics.render(), @r###"
+        # HELP ttf_ratio Ratio.
+        # TYPE ttf_ratio gauge
+        ttf_ratio 0.25
+        # HELP ttf_things_total Things.
+        # TYPE ttf_things_total counter
+        ttf_things_total 2
+        # HELP ttf_wait_seconds Wait.
+        # TYPE ttf_wait_seconds histogram
+        ttf_wait_seconds_bucket{route="a",le="0.1"} 0
+        ttf_wait_seconds_bucket{route="a",le="1"} 1
+        ttf_wait_seconds_bucket{route="a",le="+Inf"} 1
+        ttf_wait_seconds_sum{route="a"} 0.5
+        ttf_wait_seconds_count{route="a"} 1
+        "###);
     }
 
     #[test]

@@ -47,6 +47,11 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), InitError> {
     Ok(())
 }
 
+/// The first line of a process's log: what runs here.
+pub fn log_start(service: &str, environment: &str) {
+    tracing::info!(service, environment, version = crate::VERSION, commit = crate::COMMIT, "starting");
+}
+
 /// Panics become log lines with their place and thread, instead of bare text between structured lines.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
@@ -75,4 +80,25 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a value that is not text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_is_none_is_named() {
+        let refused = init(LogFormat::Human, "info,stream_runtime=loud").unwrap_err().to_string();
+        assert!(
+            refused.starts_with("service.log_level `info,stream_runtime=loud` is not a filter such as"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_panic_message_is_its_text_whatever_carries_it() {
+        assert_eq!(panic_message(&"plain"), "plain");
+        assert_eq!(panic_message(&String::from("formatted")), "formatted");
+        assert_eq!(panic_message(&7_u8), "a value that is not text");
+    }
 }

@@ -9,7 +9,7 @@ use serde_path_to_error::Segment;
 
 use super::{
     error::Problem,
-    tree::{Kind, Node, Step, dotted},
+    tree::{KIND, Kind, Node, Step, dotted},
 };
 
 /// How alike two names must be to suggest one for the other (Jaro–Winkler, 1 is equal).
@@ -65,14 +65,15 @@ impl Fault {
         Self { path, complaint: Complaint::Other(message) }
     }
 
-    /// A key that is missing because its misspelling was taken out is no problem of its own.
+    /// Whether it is an echo: of a problem of the same key (a reference to nothing), or a key that is missing because
+    /// its misspelling was taken out.
     pub fn follows_from(&self, problems: &[Problem]) -> bool {
-        let (Complaint::MissingKey, Some((_, section))) = (&self.complaint, self.path.split_last()) else {
-            return false;
-        };
-        let section = dotted(section);
+        let path = dotted(&self.path);
+        let section = dotted(&self.path[..self.path.len().saturating_sub(1)]);
         problems.iter().any(|problem| {
-            problem.path.strip_prefix(&section).is_some_and(|rest| !rest.trim_start_matches('.').contains('.'))
+            let sibling = problem.path.rsplit_once('.').map_or("", |(section, _)| section) == section;
+            let missing = self.complaint == Complaint::MissingKey;
+            !problem.path.is_empty() && (problem.path == path || (missing && sibling))
         })
     }
 
@@ -81,7 +82,7 @@ impl Fault {
         let nearest_set = (0..=self.path.len()).rev().find_map(|length| tree.at(&self.path[..length]));
         let hidden = node.is_some_and(Node::holds_reference);
         let message = match &self.complaint {
-            Complaint::UnknownKey { valid } => self.describe_unknown_key(valid, defaults),
+            Complaint::UnknownKey { valid } => self.describe_unknown_key(valid, tree, defaults),
             Complaint::MissingKey => "this key is required and missing".to_owned(),
             Complaint::UnknownValue { valid, .. } if hidden => {
                 format!("the referenced value does not fit, expected {}", list(valid))
@@ -96,23 +97,34 @@ impl Fault {
             Complaint::Mismatch { expected, .. } if hidden => {
                 format!("the referenced value does not fit, expected {}", expectation(expected))
             }
+            Complaint::Mismatch { found, expected } if expected == "a string" && is_plain(found) => {
+                "found a number or a boolean, expected text; put it in quotes".to_owned()
+            }
             Complaint::Mismatch { found, expected } => {
                 format!("found {}, expected {}", finding(found), expectation(expected))
             }
             Complaint::Other(_) if hidden => "the referenced value does not fit".to_owned(),
+            Complaint::Other(message) if message == "invalid socket address syntax" => {
+                let found = node.and_then(Node::text).unwrap_or_default();
+                format!("found {found:?}, expected an address and a port such as `127.0.0.1:9464`")
+            }
             Complaint::Other(message) => message.clone(),
         };
         Problem { path: dotted(&self.path), origin: nearest_set.map(|node| node.origin.to_string()), message }
     }
 
-    fn describe_unknown_key(&self, valid: &[String], defaults: &Node) -> String {
+    fn describe_unknown_key(&self, valid: &[String], tree: &Node, defaults: &Node) -> String {
         let Some((Step::Key(name), section)) = self.path.split_last() else { return "unknown key".to_owned() };
         let here = |key: &str| dotted(&[section, &[Step::Key(key.to_owned())]].concat());
-        let suggestion = nearest(name, valid).map(|near| here(&near)).or_else(|| elsewhere(name, defaults));
+        let unknown = match tree.at(section).and_then(Node::chosen_kind) {
+            Some(kind) => format!("unknown key for kind `{kind}`"),
+            None => "unknown key".to_owned(),
+        };
+        let suggestion = nearest(name, valid).map(|near| here(&near)).or_else(|| elsewhere(&self.path, defaults));
         match suggestion {
-            Some(suggestion) => format!("unknown key; did you mean `{suggestion}`?"),
-            None if valid.is_empty() => "unknown key; none is allowed here".to_owned(),
-            None => format!("unknown key, expected {}", list(valid)),
+            Some(suggestion) => format!("{unknown}; did you mean `{suggestion}`?"),
+            None if valid.is_empty() => format!("{unknown}; none is allowed here"),
+            None => format!("{unknown}, expected {}", list(valid)),
         }
     }
 
@@ -121,9 +133,14 @@ impl Fault {
         if self.complaint == Complaint::MissingKey {
             return false;
         }
-        let Some((last, section)) = self.path.split_last() else { return false };
+        // A wrong `kind` decides over the whole section: the keys beside it cannot be judged.
+        let path = match self.path.split_last() {
+            Some((Step::Key(key), section)) if key == KIND => section,
+            _ => &self.path,
+        };
+        let Some((last, section)) = path.split_last() else { return false };
         let unknown_key = matches!(self.complaint, Complaint::UnknownKey { .. });
-        let default = defaults.at(&self.path).filter(|default| !unknown_key && tree.at(&self.path) != Some(*default));
+        let default = defaults.at(path).filter(|default| !unknown_key && tree.at(path) != Some(*default));
         match (tree.at_mut(section).map(|node| &mut node.kind), last) {
             (Some(Kind::Map(entries)), Step::Key(key)) => match default {
                 Some(default) => entries.insert(key.clone(), default.clone()).is_some(),
@@ -247,8 +264,13 @@ fn nearest(name: &str, valid: &[String]) -> Option<String> {
 }
 
 /// The only other place where the defaults have a key of this name.
-fn elsewhere(name: &str, defaults: &Node) -> Option<String> {
-    only(defaults, &[], |path, _| path.last() == Some(&Step::Key(name.to_owned()))).map(|path| dotted(&path))
+fn elsewhere(path: &[Step], defaults: &Node) -> Option<String> {
+    only(defaults, &[], |candidate, _| candidate.last() == path.last() && candidate != path).map(|path| dotted(&path))
+}
+
+/// Whether serde found a scalar that would be text in quotes.
+fn is_plain(found: &str) -> bool {
+    ["integer ", "floating point ", "boolean "].iter().any(|kind| found.starts_with(kind))
 }
 
 fn list(valid: &[String]) -> String {

@@ -17,7 +17,7 @@ pub const OTHER: &str = "other";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceConfig {
-    /// Name of the installation (`production`, `staging`), shown in logs and alerts.
+    /// Name of the installation (`production`, `staging`), in the log's first line.
     pub environment: String,
     /// Where `/health`, `/live`, `/ready` and `/metrics` are served; port 0 takes any free port.
     pub admin_listen: SocketAddr,

@@ -12,7 +12,7 @@ use serde_saphyr::{Location, Spanned};
 use super::error::{ConfigError, Problem};
 
 /// The key that chooses between alternatives of a section.
-const KIND: &str = "kind";
+pub const KIND: &str = "kind";
 
 /// Where a node was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,15 +57,11 @@ pub enum Step {
 
 /// A path as people write it: `alerter.receivers[0].webhook.url`.
 pub fn dotted(path: &[Step]) -> String {
-    let mut text = String::new();
-    for step in path {
-        match step {
-            Step::Key(key) if text.is_empty() => text.push_str(key),
-            Step::Key(key) => text.push_str(&format!(".{key}")),
-            Step::Index(index) => text.push_str(&format!("[{index}]")),
-        }
-    }
-    text
+    path.iter().fold(String::new(), |text, step| match step {
+        Step::Key(key) if text.is_empty() => key.clone(),
+        Step::Key(key) => text + "." + key,
+        Step::Index(index) => format!("{text}[{index}]"),
+    })
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -129,32 +125,33 @@ impl Node {
     }
 
     /// Lays a stronger layer over this one.
-    pub fn merge(&mut self, over: Self) {
-        match (&mut self.kind, over.kind) {
-            // `gateway:` with nothing below it, or an empty file: nothing was said.
-            (Kind::Map(_), Kind::Scalar(Value::Null)) => {}
-            (Kind::Map(entries), Kind::Map(stronger)) => {
-                let chosen = stronger.get(KIND).and_then(Self::text);
-                if chosen.is_some() && chosen != entries.get(KIND).and_then(Self::text) {
-                    entries.clear();
-                }
-                self.origin = over.origin;
-                for (key, node) in stronger {
-                    match entries.get_mut(&key) {
-                        Some(known) => known.merge(node),
-                        None => {
-                            entries.insert(key, node);
-                        }
-                    }
+    pub fn merge(&mut self, mut over: Self) {
+        let (Kind::Map(entries), stronger) = (&mut self.kind, &mut over.kind) else {
+            *self = over;
+            return;
+        };
+        let stronger = match stronger {
+            Kind::Map(stronger) => std::mem::take(stronger),
+            // `gateway:` with nothing below it: nothing was said.
+            Kind::Scalar(Value::Null) => return,
+            _ => {
+                *self = over;
+                return;
+            }
+        };
+        let chosen = stronger.get(KIND).and_then(Self::text);
+        if chosen.is_some() && chosen != entries.get(KIND).and_then(Self::text) {
+            entries.clear();
+        }
+        for (key, node) in stronger {
+            match entries.get_mut(&key) {
+                Some(known) => known.merge(node),
+                None => {
+                    entries.insert(key, node);
                 }
             }
-            (_, kind) => *self = Self { kind, ..Self::new(Kind::List(Vec::new()), over.origin) }.with(over.otherwise),
         }
-    }
-
-    fn with(mut self, otherwise: Option<Value>) -> Self {
-        self.otherwise = otherwise;
-        self
+        self.origin = over.origin;
     }
 
     pub fn text(&self) -> Option<&str> {
@@ -237,8 +234,11 @@ pub fn parse_inline(text: &str) -> Option<Value> {
     serde_saphyr::from_str(text).ok()
 }
 
+/// The parser's words without the place, which is told apart, and without advice for programmers.
 fn syntax_message(error: &serde_saphyr::Error) -> String {
-    error.without_snippet().to_string()
+    let message = error.without_snippet().to_string();
+    let end = [" at line ", ", set DuplicateKeyPolicy"].iter().filter_map(|tail| message.find(tail)).min();
+    message[..end.unwrap_or(message.len())].to_owned()
 }
 
 /// YAML with the place of every value; a map's values stand where their keys do.

@@ -152,7 +152,7 @@ impl FromStr for ByteSize {
 impl fmt::Display for ByteSize {
     /// In the largest unit that divides it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = SIZE_UNITS.iter().find(|(_, factor)| self.bytes != 0 && self.bytes % factor == 0);
+        let whole = SIZE_UNITS.iter().find(|(_, factor)| self.bytes != 0 && self.bytes.is_multiple_of(*factor));
         let (name, factor) = whole.unwrap_or(&("B", 1));
         write!(f, "{}{name}", self.bytes / factor)
     }
