@@ -1,0 +1,123 @@
+//! The store on disk, on fjall: a batch is one journal entry, synced before it counts.
+
+use std::{
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::{Change, Space, Storage};
+use crate::log::LogError;
+
+/// Block cache: readers are mostly at the tail, which is in the write buffer.
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// Journals kept until the write buffers they cover are on disk as tables.
+const JOURNAL_BYTES: u64 = 128 * 1024 * 1024;
+
+pub(in crate::log::embedded) struct DurableStorage {
+    spaces: [Keyspace; 3],
+    database: Database,
+    path: String,
+}
+
+fn name(space: Space) -> &'static str {
+    match space {
+        Space::Records => "records",
+        Space::Index => "index",
+        Space::Meta => "meta",
+    }
+}
+
+fn options(space: Space) -> KeyspaceCreateOptions {
+    let write_buffer_bytes = match space {
+        Space::Records => 32 * 1024 * 1024,
+        Space::Index | Space::Meta => 8 * 1024 * 1024,
+    };
+    KeyspaceCreateOptions::default().max_memtable_size(write_buffer_bytes)
+}
+
+impl DurableStorage {
+    /// Opens or creates the store in `path`.
+    pub fn open(path: &Path) -> Result<Self, LogError> {
+        let shown = path.display().to_string();
+        // fjall panics on some kinds of damage; that must not take the process down without a word.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let database = Database::builder(path)
+                .cache_size(CACHE_BYTES)
+                .max_journaling_size(JOURNAL_BYTES)
+                .worker_threads(2)
+                .open()?;
+            let [records, index, meta] =
+                Space::ALL.map(|space| database.keyspace(name(space), || options(space)));
+            Ok((database, [records?, index?, meta?]))
+        }));
+        match opened {
+            Ok(Ok((database, spaces))) => Ok(Self { spaces, database, path: shown }),
+            Ok(Err(error)) => Err(explain(&shown, &error)),
+            Err(_panic) => Err(LogError::Corrupt(format!("the store in {shown} cannot be read"))),
+        }
+    }
+
+    fn space(&self, space: Space) -> &Keyspace {
+        match space {
+            Space::Records => &self.spaces[0],
+            Space::Index => &self.spaces[1],
+            Space::Meta => &self.spaces[2],
+        }
+    }
+}
+
+/// Says in one line what is wrong with the store in `path`.
+fn explain(path: &str, error: &fjall::Error) -> LogError {
+    match error {
+        fjall::Error::Io(io) => LogError::Fatal(format!("cannot use the folder {path}: {io}")),
+        fjall::Error::Poisoned => {
+            LogError::Fatal(format!("an earlier write to {path} failed; start again once the disk is well"))
+        }
+        fjall::Error::Locked => LogError::Invalid(format!("{path} is in use by another process")),
+        fjall::Error::InvalidVersion(_) => {
+            LogError::Corrupt(format!("the store in {path} has a format this version cannot read"))
+        }
+        other => LogError::Corrupt(format!("the store in {path} cannot be read: {other}")),
+    }
+}
+
+impl Storage for DurableStorage {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, LogError> {
+        let value = self.space(space).get(key).map_err(|error| explain(&self.path, &error))?;
+        Ok(value.map(Into::into))
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), LogError> {
+        if from >= to {
+            return Ok(());
+        }
+        for entry in self.space(space).range(from..to) {
+            let (key, value) = entry.into_inner().map_err(|error| explain(&self.path, &error))?;
+            if visit(&key, &value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, changes: Vec<Change>) -> Result<(), LogError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for Change { space, key, value } in changes {
+            match value {
+                Some(value) => batch.insert(self.space(space), key, value),
+                None => batch.remove(self.space(space), key),
+            }
+        }
+        batch.commit().map_err(|error| explain(&self.path, &error))
+    }
+}
