@@ -7,6 +7,8 @@
 //! - [`sink`]: reads topics into stores that keep their own offsets.
 
 pub mod keyed;
+mod lag;
 pub mod log;
 pub mod sink;
+mod transaction;
 pub mod transform;

@@ -3,14 +3,26 @@
 //! A [`KeyedProcessor`] is pure. Timers are not set by hand: they are a function of the state
 //! ([`KeyedProcessor::next_due`]), so that they can never disagree with it and a restore rebuilds them.
 
+mod metrics;
 mod options;
+mod overlay;
+mod poison;
+mod restore;
+mod run;
+mod store;
+mod task;
+pub mod test_driver;
+mod timers;
+mod worker;
 
-use std::{hash::Hash, sync::Arc};
+use std::hash::Hash;
 
+pub(crate) use metrics::dead_letters;
 pub use options::{Clock, KeyedOptions, RuntimeConfig};
-use service_kit::Kit;
+pub(crate) use run::Shared;
+pub use run::run;
 
-use crate::log::{Log, NewRecord, RecordRef};
+use crate::log::{NewRecord, RecordRef};
 
 /// The domain's side of the runtime: no I/O, no clock.
 pub trait KeyedProcessor: Send + Sync + 'static {
@@ -41,6 +53,24 @@ pub trait KeyedProcessor: Send + Sync + 'static {
         after: &mut Option<Self::State>,
         outputs: &mut Vec<Self::Output>,
     );
+
+    /// For figures kept in memory, which must neither count an aborted transaction nor forget what was stored
+    /// before a restart. Called for each changed key after its transaction is committed ([`Observed::Committed`],
+    /// with the states `on_flush` saw, stamped), for each stored state when a task is ready to run
+    /// ([`Observed::Opened`], `before` is `None`) and when it is given up ([`Observed::Closed`], `after` is `None`).
+    /// It changes nothing; by default it does nothing, and [`KeyedProcessor::OBSERVES_STORED`] spares the scan.
+    fn observe(&self, _what: Observed, _key: &Self::Key, _before: Option<&Self::State>, _after: Option<&Self::State>) {}
+
+    /// Whether opened and closed states are to be shown to [`KeyedProcessor::observe`]: costs one scan of the store.
+    const OBSERVES_STORED: bool = false;
+}
+
+/// Why a state is shown to [`KeyedProcessor::observe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observed {
+    Opened,
+    Committed,
+    Closed,
 }
 
 /// What a processor may know besides its input.
@@ -77,15 +107,4 @@ pub trait Codec<P: KeyedProcessor>: Send + Sync + 'static {
 
     /// The record that tells of a poison record.
     fn encode_poison(&self, record: &RecordRef<'_>, poison: &Poison, now_ms: i64) -> NewRecord;
-}
-
-/// Runs `processor` on threads of the kit; returns at once.
-pub fn run<P: KeyedProcessor, C: Codec<P>>(
-    _options: KeyedOptions,
-    _log: Arc<dyn Log>,
-    _processor: Arc<P>,
-    _codec: Arc<C>,
-    _kit: &Kit,
-) -> anyhow::Result<()> {
-    anyhow::bail!("the keyed runner is not there yet")
 }

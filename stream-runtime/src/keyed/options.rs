@@ -39,10 +39,7 @@ pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
 impl Clock {
     /// The machine's wall clock.
     pub fn system() -> Self {
-        Self::new(|| {
-            let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            since_epoch.map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
-        })
+        Self::new(service_kit::clock::now_ms)
     }
 
     /// A clock of your own (tests).
@@ -127,14 +124,14 @@ impl KeyedOptions {
             metrics_prefix: metrics_prefix.into(),
             commit_interval: config.commit_interval.as_std(),
             commit_records: config.commit_records,
-            commit_bytes: usize::try_from(config.commit_bytes.bytes()).unwrap_or(usize::MAX),
+            commit_bytes: config.commit_bytes.as_usize(),
             timer_grace: config.timer_grace.as_std(),
             timer_interval: Duration::from_secs(1),
             timer_batch: 10_000,
             timer_fingerprint: String::new(),
             poison_share: config.poison_share,
             poison_minimum: config.poison_minimum,
-            prefetch_bytes: usize::try_from(config.prefetch.bytes()).unwrap_or(usize::MAX),
+            prefetch_bytes: config.prefetch.as_usize(),
             call_timeout: Duration::from_secs(10),
             retry_timeout: Duration::from_secs(60),
             restore_stall: Duration::from_secs(60),

@@ -1,0 +1,58 @@
+//! The figures of a keyed runtime.
+
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec};
+use service_kit::Metrics;
+
+/// Bounds of commit durations, in seconds.
+const COMMIT_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0];
+
+#[derive(Clone)]
+pub struct KeyedMetrics {
+    pub commit_duration: Histogram,
+    pub aborts: IntCounterVec,
+    pub restore_remaining: IntGaugeVec,
+    pub rebalances: IntCounter,
+    pub records_in: IntCounter,
+    pub records_out: IntCounter,
+    pub timers_fired: IntCounter,
+    pub poison: IntCounterVec,
+}
+
+impl KeyedMetrics {
+    /// `prefix` is the first part of the names: `ttf_processor`.
+    pub fn new(metrics: &Metrics, prefix: &str) -> Self {
+        let name = |rest: &str| format!("{prefix}_{rest}");
+        Self {
+            commit_duration: metrics.histogram(
+                &name("commit_duration_seconds"),
+                "Time to flush, produce and commit one transaction and to write it to the local store.",
+                &COMMIT_BUCKETS,
+            ),
+            aborts: metrics.counter_vec(
+                &name("aborts_total"),
+                "Transactions that did not end in a commit, by what was done about it.",
+                &["class"],
+            ),
+            restore_remaining: metrics.gauge_vec(
+                &name("restore_remaining_records"),
+                "Offsets of the changelog still to be read before the partition is processed.",
+                &["partition"],
+            ),
+            rebalances: metrics.counter(&name("rebalances_total"), "Assignments the group has made."),
+            records_in: metrics.counter(&name("records_in_total"), "Input records read, skipped ones included."),
+            records_out: metrics
+                .counter(&name("records_out_total"), "Records written in committed transactions, changelog included."),
+            timers_fired: metrics.counter(&name("timers_fired_total"), "Timers that fired."),
+            poison: dead_letters(metrics),
+        }
+    }
+}
+
+/// Records that went to a rejected topic.
+pub fn dead_letters(metrics: &Metrics) -> IntCounterVec {
+    metrics.counter_vec(
+        "ttf_dlq_records_total",
+        "Records that could not be processed, by the topic they came from.",
+        &["topic", "reason"],
+    )
+}

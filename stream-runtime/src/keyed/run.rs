@@ -1,0 +1,93 @@
+//! Starts the workers of a process.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail, ensure};
+use parking_lot::Mutex;
+use service_kit::Kit;
+
+use super::{Codec, KeyedOptions, KeyedProcessor, metrics::KeyedMetrics, store::Stores, worker::Worker};
+use crate::{log::Log, transaction::while_unavailable};
+
+/// Longest wait for records: how fast a worker notices a due timer, a restored store or a shutdown.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// What the workers of a process have in common.
+pub(crate) struct Shared<P, C> {
+    pub options: KeyedOptions,
+    pub log: Arc<dyn Log>,
+    pub processor: Arc<P>,
+    pub codec: Arc<C>,
+    pub stores: Arc<Stores>,
+    pub metrics: KeyedMetrics,
+    /// Partitions some worker of this process has.
+    pub owned: Mutex<BTreeSet<i32>>,
+}
+
+impl<P: KeyedProcessor, C: Codec<P>> Shared<P, C> {
+    /// Checks the options and opens the state folder.
+    pub fn open(
+        options: KeyedOptions,
+        log: Arc<dyn Log>,
+        processor: Arc<P>,
+        codec: Arc<C>,
+        kit: &Kit,
+    ) -> anyhow::Result<Arc<Self>> {
+        ensure!(options.workers > 0, "`workers` must be at least 1");
+        ensure!(!options.inputs.is_empty(), "`{}` has no input topics", options.app);
+        ensure!((0.0..=1.0).contains(&options.poison_share), "`poison_share` must be between 0 and 1");
+        let stores = Stores::open(&options.state_dir)?;
+        let metrics = KeyedMetrics::new(kit.metrics(), &options.metrics_prefix);
+        Ok(Arc::new(Self { options, log, processor, codec, stores, metrics, owned: Mutex::default() }))
+    }
+
+    /// Checks that every topic is there, with equal partition counts.
+    pub fn check_topics(&self) -> anyhow::Result<()> {
+        let options = &self.options;
+        let names: Vec<&str> = options.inputs.iter().chain([&options.changelog]).map(String::as_str).collect();
+        let topics = while_unavailable(options.retry_timeout, || self.log.topics(Some(&names), options.call_timeout))
+            .context("cannot look at the topics")?;
+        let mut counts = BTreeSet::new();
+        for name in &names {
+            let Some(topic) = topics.iter().find(|topic| topic.name == *name) else {
+                bail!("topic `{name}` does not exist; create it with `ttf topics apply`");
+            };
+            counts.insert(topic.partitions);
+        }
+        ensure!(counts.len() == 1, "topics {} must have equal partition counts, not {counts:?}", names.join(", "));
+        Ok(())
+    }
+}
+
+/// Runs `processor` on threads of the kit; returns at once.
+///
+/// # Errors
+/// When the options contradict each other or the state folder cannot be opened; what goes wrong later ends the
+/// process through the kit.
+pub fn run<P: KeyedProcessor, C: Codec<P>>(
+    options: KeyedOptions,
+    log: Arc<dyn Log>,
+    processor: Arc<P>,
+    codec: Arc<C>,
+    kit: &Kit,
+) -> anyhow::Result<()> {
+    let shared = Shared::open(options, log, processor, codec, kit)?;
+    for index in 0..shared.options.workers {
+        let (shared, kit_of_worker) = (shared.clone(), kit.clone());
+        // Asked for here, so that the process is not ready before the thread has begun.
+        let name = shared.options.app.clone();
+        if shared.options.workers == 1 {
+            kit.health().readiness(name.clone()).set(false);
+        }
+        kit.spawn_thread(name, move || {
+            let shutdown = kit_of_worker.shutdown();
+            shared.check_topics()?;
+            let mut worker = Worker::join(shared, index, &kit_of_worker)?;
+            while !shutdown.is_cancelled() {
+                worker.step(IDLE)?;
+            }
+            worker.close()
+        });
+    }
+    Ok(())
+}

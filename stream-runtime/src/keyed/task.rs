@@ -1,0 +1,347 @@
+//! One partition number: its place in every input, its store, what the open transaction changes, its timers.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Codec, Context, KeyedProcessor, Shared,
+    overlay::{LookupError, Overlay},
+    store::{Meta, StoreBatch, TaskStore, TimerEntry},
+    timers::Timers,
+};
+use crate::{
+    log::{Isolation, NewRecord, NextOffset, RecordRef, TopicPartition},
+    transaction::Setback,
+};
+
+/// How old the noted end of the changelog may get: a restart reads about so much again.
+const POSITION_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Our place in one input partition.
+#[derive(Debug, Clone)]
+pub struct InputPosition {
+    pub at: TopicPartition,
+    /// Everything before it is applied, in the overlay or in the store.
+    pub next: i64,
+    /// Everything before it is committed.
+    pub committed: i64,
+    /// The latest record time seen.
+    pub stream_time_ms: Option<i64>,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It was before our next offset: applied already.
+    Seen,
+    Applied,
+    Skipped,
+    Poison,
+}
+
+/// One partition number of a worker.
+pub struct Task<P: KeyedProcessor> {
+    pub partition: i32,
+    pub inputs: Vec<InputPosition>,
+    pub store: TaskStore,
+    pub timers: Timers,
+    overlay: Overlay<P>,
+    /// `None` while it is restored.
+    meta: Option<Meta>,
+    changelog: TopicPartition,
+    /// An end of the changelog from before the open transaction, stored when that is committed.
+    changelog_end: Option<i64>,
+    asked_for_end: Option<Instant>,
+    /// The group had no offsets for it: the changelog must be empty.
+    first_start: bool,
+    /// Records were handed out while it was restored: they must be read again.
+    missed: bool,
+}
+
+impl<P: KeyedProcessor> Task<P> {
+    pub fn new(store: TaskStore, inputs: Vec<InputPosition>, changelog: &str, first_start: bool) -> Self {
+        let partition = store.partition();
+        Self {
+            partition,
+            inputs,
+            timers: Timers::default(),
+            overlay: Overlay::default(),
+            meta: None,
+            changelog: TopicPartition::new(changelog, partition),
+            changelog_end: None,
+            asked_for_end: None,
+            first_start,
+            missed: false,
+            store,
+        }
+    }
+
+    pub fn is_active(&self) -> bool {
+        self.meta.is_some()
+    }
+
+    /// Takes the restored store into use.
+    pub fn activate(&mut self, meta: Meta) -> anyhow::Result<()> {
+        if self.first_start && !self.store.is_empty()? {
+            anyhow::bail!(
+                "{} holds state, but the group has committed no offsets for its inputs; reset the group's offsets to \
+                 where the state ends, or start with a new changelog",
+                self.changelog
+            );
+        }
+        self.timers = Timers::new(self.store.next_due(None)?);
+        self.meta = Some(meta);
+        self.asked_for_end = None;
+        Ok(())
+    }
+
+    /// Notes that a record came which cannot be applied yet.
+    pub fn miss(&mut self) {
+        self.missed = true;
+    }
+
+    /// True when [`Task::miss`] was called since the last time.
+    pub fn take_missed(&mut self) -> bool {
+        std::mem::take(&mut self.missed)
+    }
+
+    /// Takes the store out of use: it will be restored.
+    pub fn deactivate(&mut self, committed: Vec<InputPosition>, first_start: bool) {
+        self.overlay.clear();
+        self.meta = None;
+        self.changelog_end = None;
+        self.inputs = committed;
+        self.first_start = first_start;
+    }
+
+    /// Drops what the open transaction has changed.
+    pub fn roll_back(&mut self) -> anyhow::Result<()> {
+        self.overlay.clear();
+        self.changelog_end = None;
+        for input in &mut self.inputs {
+            input.next = input.committed;
+        }
+        let next_due = self.store.next_due(self.timers.rewind())?;
+        self.timers.rolled_back(next_due);
+        Ok(())
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.overlay.bytes()
+    }
+
+    /// True when the next transaction has something of this task.
+    pub fn is_changed(&self) -> bool {
+        !self.overlay.is_empty() || self.inputs.iter().any(|input| input.next != input.committed)
+    }
+
+    /// The input this record came from, when the record is new.
+    fn input_of(&mut self, record: &RecordRef<'_>) -> Option<&mut InputPosition> {
+        self.inputs
+            .iter_mut()
+            .find(|input| &*input.at.topic == record.topic)
+            .filter(|input| record.offset >= input.next)
+    }
+
+    /// Applies one record in the overlay.
+    pub fn apply<C: Codec<P>>(
+        &mut self,
+        shared: &Shared<P, C>,
+        ctx: &Context,
+        record: &RecordRef<'_>,
+    ) -> Result<Applied, LookupError> {
+        if self.input_of(record).is_none() {
+            return Ok(Applied::Seen);
+        }
+        let applied = match shared.codec.decode(record) {
+            Ok(None) => Applied::Skipped,
+            Ok(Some((key, input))) => {
+                let entry = self.overlay.touch(key, &self.store, &*shared.codec)?;
+                shared.processor.on_record(ctx, &entry.key, &mut entry.after, input);
+                self.overlay.grow(record.size());
+                Applied::Applied
+            }
+            Err(poison) => {
+                let notice = shared.codec.encode_poison(record, &poison, ctx.now_ms);
+                shared.metrics.poison.with_label_values(&[record.topic, poison.code]).inc();
+                self.overlay.grow(notice.size());
+                self.overlay.rejected.push(notice);
+                Applied::Poison
+            }
+        };
+        if let Some(input) = self.input_of(record) {
+            input.next = record.offset + 1;
+            input.stream_time_ms = input.stream_time_ms.max(Some(record.timestamp_ms));
+        }
+        Ok(applied)
+    }
+
+    /// Fires up to `limit` timers that are due at or before `complete_until_ms`; returns how many were looked at.
+    pub fn fire<C: Codec<P>>(
+        &mut self,
+        shared: &Shared<P, C>,
+        ctx: &Context,
+        complete_until_ms: i64,
+        limit: usize,
+    ) -> anyhow::Result<usize> {
+        let due = self.store.due_timers(self.timers.cursor(), complete_until_ms, limit)?;
+        for entry in &due {
+            self.fire_one(shared, ctx, entry, complete_until_ms)?;
+        }
+        let last = due.last().cloned();
+        let next_due = self.store.next_due(last.as_ref().or(self.timers.cursor()))?;
+        self.timers.fired(last, next_due);
+        Ok(due.len())
+    }
+
+    fn fire_one<C: Codec<P>>(
+        &mut self,
+        shared: &Shared<P, C>,
+        ctx: &Context,
+        timer: &TimerEntry,
+        complete_until_ms: i64,
+    ) -> anyhow::Result<()> {
+        let processor = &*shared.processor;
+        let key = shared.codec.decode_key(timer.key())?;
+        let touched = self.overlay.touch(key, &self.store, &*shared.codec)?;
+        if touched.stored.as_ref().and_then(super::store::Sealed::due_ms) != Some(timer.due_ms()) {
+            self.overlay.orphans.push(timer.clone());
+            return Ok(());
+        }
+        // Records of the same transaction may have moved or ended it.
+        let wanted = touched.after.as_ref().and_then(|state| processor.next_due(state));
+        let Some(due_ms) = wanted.filter(|due_ms| *due_ms <= complete_until_ms) else { return Ok(()) };
+        processor.on_timer(ctx, &touched.key, &mut touched.after, complete_until_ms);
+        shared.metrics.timers_fired.inc();
+        let then = touched.after.as_ref().and_then(|state| processor.next_due(state));
+        anyhow::ensure!(
+            then.is_none_or(|then| then > due_ms),
+            "the processor left a timer where it was (partition {}): it would fire for ever",
+            self.partition
+        );
+        Ok(())
+    }
+
+    /// Notes where the changelog ends before the transaction begins, now and then. See `DESIGN.md`.
+    pub fn note_changelog_end<C>(&mut self, shared: &Shared<P, C>) {
+        let asked_lately = self.asked_for_end.is_some_and(|at| at.elapsed() < POSITION_INTERVAL);
+        if asked_lately || !self.is_active() || !self.is_changed() {
+            return;
+        }
+        self.asked_for_end = Some(Instant::now());
+        match shared.log.end_offset(&self.changelog, Isolation::ReadUncommitted, shared.options.call_timeout) {
+            Ok(end) => self.changelog_end = Some(end),
+            Err(error) => tracing::debug!(%error, "the changelog's end is noted another time"),
+        }
+    }
+
+    /// Produces what was changed, and adds the same to the store's batch. Returns the number of records.
+    pub fn flush<C: Codec<P>>(
+        &mut self,
+        shared: &Shared<P, C>,
+        ctx: &Context,
+        produce: &mut dyn FnMut(&NewRecord) -> Result<(), Setback>,
+        batch: &mut StoreBatch<'_>,
+    ) -> Result<Flushed, Setback> {
+        let Some(meta) = self.meta.as_ref().filter(|_| self.is_changed()) else { return Ok(Flushed::default()) };
+        let (processor, codec) = (&*shared.processor, &*shared.codec);
+        let mut flushed = Flushed::default();
+        let mut outputs = Vec::new();
+        let mut records = Vec::new();
+        for entry in self.overlay.entries_mut() {
+            processor.on_flush(ctx, &entry.key, entry.before.as_ref(), &mut entry.after, &mut outputs);
+            for output in outputs.drain(..) {
+                codec.encode_output(&output, &mut records);
+            }
+            let old_due = entry.stored.as_ref().and_then(super::store::Sealed::due_ms);
+            let value = match &entry.after {
+                Some(state) => {
+                    let bytes = codec.encode_state(state);
+                    let due = processor.next_due(state);
+                    let same =
+                        entry.stored.as_ref().is_some_and(|stored| stored.state() == bytes && stored.due_ms() == due);
+                    if same {
+                        None
+                    } else {
+                        batch.put(&self.store, &entry.key_bytes, &bytes, old_due, due);
+                        flushed.first_due_ms = earlier(flushed.first_due_ms, due);
+                        Some(Some(bytes))
+                    }
+                }
+                None if entry.stored.is_some() => {
+                    batch.delete(&self.store, &entry.key_bytes, old_due);
+                    Some(None)
+                }
+                None => None,
+            };
+            if let Some(value) = value {
+                records.push(NewRecord {
+                    topic: self.changelog.topic.clone(),
+                    partition: Some(self.partition),
+                    key: Some(entry.key_bytes.clone().into()),
+                    value: value.map(Into::into),
+                    headers: Vec::new(),
+                    timestamp_ms: Some(ctx.now_ms),
+                });
+            }
+            flushed.records += records.len();
+            for record in records.drain(..) {
+                produce(&record)?;
+            }
+        }
+        for record in &self.overlay.rejected {
+            produce(record)?;
+        }
+        flushed.records += self.overlay.rejected.len();
+        for orphan in &self.overlay.orphans {
+            batch.remove_timer(&self.store, orphan.key(), Some(orphan.due_ms()));
+        }
+
+        let mut meta = meta.clone();
+        meta.changelog_position = self.changelog_end.unwrap_or(meta.changelog_position);
+        meta.written_at_ms = ctx.now_ms;
+        for input in &self.inputs {
+            meta.inputs.insert(input.at.topic.to_string(), input.next);
+        }
+        batch.describe(&self.store, &meta);
+        flushed.meta = Some(meta);
+        Ok(flushed)
+    }
+
+    /// Notes that what was flushed is committed and in the store.
+    pub fn committed(&mut self, flushed: Flushed) {
+        self.overlay.clear();
+        self.changelog_end = None;
+        for input in &mut self.inputs {
+            input.committed = input.next;
+        }
+        if flushed.meta.is_some() {
+            self.meta = flushed.meta;
+        }
+        self.timers.committed(flushed.first_due_ms);
+    }
+
+    /// Next offsets of every input, whether it moved or not.
+    pub fn next_offsets(&self) -> impl Iterator<Item = NextOffset> {
+        self.inputs.iter().map(|input| NextOffset {
+            at: input.at.clone(),
+            next: input.next,
+            metadata: input.stream_time_ms.map_or_else(String::new, |time| time.to_string()),
+        })
+    }
+}
+
+/// What a task has added to a transaction.
+#[derive(Debug, Default)]
+pub struct Flushed {
+    pub records: usize,
+    /// The earliest timer that was set.
+    first_due_ms: Option<i64>,
+    meta: Option<Meta>,
+}
+
+fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

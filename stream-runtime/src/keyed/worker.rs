@@ -1,0 +1,334 @@
+//! One worker: a group membership, a transactional producer and the tasks of its partitions, driven step by step.
+
+mod assignment;
+mod transact;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use service_kit::{Kit, ProgressHandle, ReadyHandle};
+
+use super::{
+    Codec, Context, KeyedProcessor, Shared,
+    overlay::LookupError,
+    poison::PoisonWindow,
+    restore::Restore,
+    store::StoreError,
+    task::{Applied, Task},
+    timers::Judgement,
+};
+use crate::{
+    lag::LagMetrics,
+    log::{GroupMetadata, Isolation, LogError, Polled, SubscribeOptions, Subscription, TopicPartition},
+    transaction::{TransactionalWriter, WriterOptions, consumer_error},
+};
+
+/// Records that are visited in one poll at most, so that the clock is read often enough.
+const POLL_RECORDS: usize = 5_000;
+const LAG_INTERVAL: Duration = Duration::from_secs(5);
+/// Bound of one watermark query: it stands between two polls.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a stale member waits for the group before it tries again.
+const STALE_PATIENCE: Duration = Duration::from_secs(60);
+/// After a poll that failed because the log is away.
+const UNAVAILABLE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a step has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Input records visited.
+    pub records: usize,
+    /// Timers looked at.
+    pub timers: usize,
+    /// The assignment changed, or a store was restored.
+    pub moved: bool,
+}
+
+impl Step {
+    /// True when nothing happened.
+    pub fn is_idle(self) -> bool {
+        self == Self::default()
+    }
+}
+
+pub struct Worker<P: KeyedProcessor, C: Codec<P>> {
+    shared: Arc<Shared<P, C>>,
+    id: String,
+    subscription: Box<dyn Subscription>,
+    writer: TransactionalWriter,
+    tasks: BTreeMap<i32, Task<P>>,
+    restore: Option<Restore>,
+    /// Of the current assignment.
+    group: Option<GroupMetadata>,
+    /// Events that came up while we looked at the consumer for another reason.
+    pending: VecDeque<Polled>,
+    /// Since when the group is known to have moved on without us.
+    stale_since: Option<Instant>,
+    /// When the first record of the open transaction came.
+    opened: Option<Instant>,
+    open_records: usize,
+    poison: PoisonWindow,
+    lag: LagMetrics,
+    lag_measured: Option<Instant>,
+    foreign_since: Option<Instant>,
+    ready: ReadyHandle,
+    progress: ProgressHandle,
+}
+
+impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
+    /// Joins the group as worker number `index`.
+    pub fn join(shared: Arc<Shared<P, C>>, index: usize, kit: &Kit) -> anyhow::Result<Self> {
+        let options = &shared.options;
+        let id = options.member_id(index);
+        let subscription = shared
+            .log
+            .subscribe(SubscribeOptions {
+                group: options.group.clone(),
+                topics: options.inputs.clone(),
+                instance_id: Some(id.clone()),
+                prefetch_bytes: options.prefetch_bytes,
+                isolation: Isolation::ReadCommitted,
+            })
+            .map_err(|error| consumer_error(&id, error))?;
+        let writer = TransactionalWriter::new(
+            shared.log.clone(),
+            WriterOptions {
+                transactional_id: id.clone(),
+                call_timeout: options.call_timeout,
+                retry_timeout: options.retry_timeout,
+            },
+            shared.metrics.aborts.clone(),
+        );
+        let name = if options.workers > 1 { format!("{}-{index}", options.app) } else { options.app.clone() };
+        // A commit may take all its tries before the loop goes round again.
+        let max_silence = options.retry_timeout * 2 + Duration::from_secs(30);
+        Ok(Self {
+            ready: kit.health().readiness(name.clone()),
+            progress: kit.health().progress(name, max_silence),
+            poison: PoisonWindow::new(options.poison_share, options.poison_minimum),
+            lag: LagMetrics::new(kit.metrics(), &options.group),
+            id,
+            subscription,
+            writer,
+            tasks: BTreeMap::new(),
+            restore: None,
+            group: None,
+            pending: VecDeque::new(),
+            stale_since: None,
+            opened: None,
+            open_records: 0,
+            lag_measured: None,
+            foreign_since: None,
+            shared,
+        })
+    }
+
+    /// Goes round once: commits when it is time, fires due timers, applies the records that are there within
+    /// `timeout`, follows the group. An error ends the process.
+    pub fn step(&mut self, timeout: Duration) -> anyhow::Result<Step> {
+        self.progress.beat();
+        let mut step = Step::default();
+        if let Some(event) = self.pending.pop_front() {
+            self.follow(event)?;
+            step.moved = true;
+            return Ok(step);
+        }
+        step.moved |= self.collect_restored()?;
+        self.outwait_staleness()?;
+        if self.is_commit_due() {
+            self.commit()?;
+        }
+        step.timers = self.fire_timers()?;
+        if self.is_commit_due() {
+            self.commit()?;
+        }
+        self.measure_lag();
+        self.delete_foreign_stores()?;
+        let timeout = self.until_commit().map_or(timeout, |left| left.min(timeout));
+        match self.poll(timeout)? {
+            Polled::Records(count) => step.records = count,
+            event => {
+                self.follow(event)?;
+                step.moved = true;
+            }
+        }
+        Ok(step)
+    }
+
+    /// True when partitions are assigned (or known to be none) and every task is restored.
+    pub fn is_ready(&self) -> bool {
+        self.group.is_some() && self.restore.is_none() && self.tasks.values().all(Task::is_active)
+    }
+
+    /// Commits what is open and leaves.
+    pub fn close(mut self) -> anyhow::Result<()> {
+        self.restore = None;
+        self.commit()?;
+        self.progress.clone().end();
+        Ok(())
+    }
+
+    fn poll(&mut self, timeout: Duration) -> anyhow::Result<Polled> {
+        let shared = &*self.shared;
+        let ctx = Context { now_ms: shared.options.clock.now_ms() };
+        let room = shared.options.commit_records.saturating_sub(self.open_records).clamp(1, POLL_RECORDS);
+        let Self { subscription, tasks, poison, .. } = self;
+        let mut failure: Option<anyhow::Error> = None;
+        let mut applied = 0;
+        let polled = subscription.poll(room, timeout, &mut |record| {
+            let Some(task) = tasks.get_mut(&record.partition) else { return };
+            if !task.is_active() || failure.is_some() {
+                task.miss();
+                return;
+            }
+            match task.apply(shared, &ctx, record) {
+                Ok(Applied::Seen) => {}
+                Ok(outcome) => {
+                    applied += 1;
+                    if poison.record(outcome == Applied::Poison) {
+                        let (count, of) = poison.seen();
+                        failure = Some(anyhow::anyhow!(
+                            "{count} of the last {of} records of {} could not be processed; stopping before more are set aside",
+                            record.topic
+                        ));
+                    }
+                }
+                Err(error) => {
+                    task.miss();
+                    failure = Some(error.into());
+                }
+            }
+        });
+        shared.metrics.records_in.inc_by(applied);
+        self.open_records += applied as usize;
+        if applied > 0 && self.opened.is_none() {
+            self.opened = Some(Instant::now());
+        }
+        if let Some(error) = failure {
+            self.heal(error)?;
+        }
+        match polled {
+            Ok(polled) => Ok(polled),
+            Err(error) if error.is_retriable() => {
+                tracing::debug!(member = self.id, %error, "poll");
+                std::thread::sleep(UNAVAILABLE_PAUSE.min(timeout));
+                Ok(Polled::Records(0))
+            }
+            Err(error) => Err(consumer_error(&self.id, error)),
+        }
+    }
+
+    /// Restores a damaged store; any other failure is final.
+    fn heal(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
+        let Some(partition) = damaged_partition(&error) else { return Err(error) };
+        tracing::error!(member = self.id, partition, error = format!("{error:#}"), "restoring the local state");
+        self.reopen(vec![partition])
+    }
+
+    fn until_commit(&self) -> Option<Duration> {
+        self.opened.map(|opened| self.shared.options.commit_interval.saturating_sub(opened.elapsed()))
+    }
+
+    fn is_commit_due(&self) -> bool {
+        let options = &self.shared.options;
+        self.open_records >= options.commit_records
+            || self.until_commit().is_some_and(|left| left.is_zero())
+            || self.tasks.values().map(Task::bytes).sum::<usize>() >= options.commit_bytes
+    }
+
+    fn fire_timers(&mut self) -> anyhow::Result<usize> {
+        if self.stale_since.is_some() {
+            return Ok(0);
+        }
+        let shared = self.shared.clone();
+        let options = &shared.options;
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let (grace_ms, interval_ms) = (millis(options.timer_grace), millis(options.timer_interval));
+        let mut looked_at = 0;
+        let mut failure = None;
+        for task in self.tasks.values_mut().filter(|task| task.is_active()) {
+            // In front of the clock and the positions: most of the time nothing is due.
+            if task.timers.next_due_ms().is_none() {
+                continue;
+            }
+            let judge = |task: &Task<P>, subscription: &dyn Subscription| {
+                let reached = reached(task, subscription);
+                task.timers.judge(options.clock.now_ms(), grace_ms, interval_ms, &reached)
+            };
+            let mut judgement = judge(task, &*self.subscription);
+            if judgement == Judgement::Sample {
+                // The clock before the log: whatever is appended later was received later.
+                let asked_at_ms = options.clock.now_ms();
+                let ends: Result<Vec<i64>, LogError> = task
+                    .inputs
+                    .iter()
+                    .map(|input| shared.log.end_offset(&input.at, Isolation::ReadUncommitted, QUERY_TIMEOUT))
+                    .collect();
+                if let Err(error) = &ends {
+                    tracing::warn!(partition = task.partition, %error, "a due timer waits for the log's end offsets");
+                }
+                task.timers.sampled(asked_at_ms, grace_ms, ends.ok());
+                judgement = judge(task, &*self.subscription);
+            }
+            let Judgement::Fire { complete_until_ms } = judgement else { continue };
+            let ctx = Context { now_ms: options.clock.now_ms() };
+            match task.fire(&shared, &ctx, complete_until_ms, options.timer_batch) {
+                Ok(count) => looked_at += count,
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = failure {
+            self.heal(error)?;
+            return Ok(0);
+        }
+        if looked_at > 0 {
+            self.open_records += looked_at;
+            self.opened.get_or_insert_with(Instant::now);
+        }
+        Ok(looked_at)
+    }
+
+    fn measure_lag(&mut self) {
+        if self.lag_measured.is_some_and(|at| at.elapsed() < LAG_INTERVAL) {
+            return;
+        }
+        self.lag_measured = Some(Instant::now());
+        for task in self.tasks.values().filter(|task| task.is_active()) {
+            let reached = reached(task, &*self.subscription);
+            for (input, reached) in task.inputs.iter().zip(reached) {
+                let Ok(end) = self.shared.log.end_offset(&input.at, Isolation::ReadUncommitted, QUERY_TIMEOUT) else {
+                    // A log that does not answer is no reason to poll later than needed.
+                    return;
+                };
+                let now_ms = self.shared.options.clock.now_ms();
+                self.lag.observe(&input.at, reached, end, input.stream_time_ms, now_ms);
+            }
+        }
+    }
+
+    fn partitions(&self) -> Vec<TopicPartition> {
+        self.tasks.values().flat_map(|task| task.inputs.iter().map(|input| input.at.clone())).collect()
+    }
+}
+
+/// Up to where each input of a task was read: our own number, or further where only markers follow.
+fn reached<P: KeyedProcessor>(task: &Task<P>, subscription: &dyn Subscription) -> Vec<i64> {
+    task.inputs.iter().map(|input| input.next.max(subscription.position(&input.at).unwrap_or(i64::MIN))).collect()
+}
+
+fn damaged_partition(error: &anyhow::Error) -> Option<i32> {
+    let store = match error.downcast_ref::<LookupError>() {
+        Some(LookupError::Store(store)) => Some(store),
+        _ => error.downcast_ref::<StoreError>(),
+    };
+    match store {
+        Some(StoreError::Damaged { partition, .. }) => Some(*partition),
+        _ => None,
+    }
+}

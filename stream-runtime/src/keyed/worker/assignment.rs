@@ -1,0 +1,218 @@
+//! Follows the group: opens, restores and closes tasks.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use anyhow::{Context as _, bail};
+
+use super::{Codec, KeyedProcessor, Task, Worker};
+use crate::{
+    keyed::{
+        restore::{Report, Restore},
+        store::TaskStore,
+        task::InputPosition,
+    },
+    log::{Polled, Position, TopicPartition},
+    transaction::{consumer_error, while_unavailable},
+};
+
+/// Our places in the inputs of one partition number, and whether the group never committed any.
+struct Start {
+    inputs: Vec<InputPosition>,
+    is_first: bool,
+}
+
+impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
+    /// Answers an event of the group.
+    pub(super) fn follow(&mut self, event: Polled) -> anyhow::Result<()> {
+        self.stale_since = None;
+        match event {
+            Polled::Records(_) => Ok(()),
+            Polled::Assigned(partitions) => self.open(&partitions),
+            Polled::Revoked(partitions) => {
+                tracing::info!(member = self.id, count = partitions.len(), "partitions are revoked");
+                self.restore = None;
+                self.commit()?;
+                self.give_up(&partitions)
+            }
+            Polled::Lost(partitions) => {
+                tracing::warn!(member = self.id, count = partitions.len(), "partitions are lost");
+                self.restore = None;
+                self.opened = None;
+                self.open_records = 0;
+                self.give_up(&partitions)
+            }
+        }
+    }
+
+    fn give_up(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<()> {
+        {
+            let mut owned = self.shared.owned.lock();
+            for at in partitions {
+                self.tasks.remove(&at.partition);
+                owned.remove(&at.partition);
+            }
+        }
+        self.lag.clear();
+        self.group = None;
+        self.foreign_since = Some(Instant::now());
+        self.subscription.release().map_err(|error| consumer_error(&self.id, error))?;
+        self.ready.set(false);
+        Ok(())
+    }
+
+    fn open(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<()> {
+        tracing::info!(member = self.id, count = partitions.len(), "partitions are assigned");
+        self.shared.metrics.rebalances.inc();
+        self.commit()?;
+        // First end what a predecessor left open, then ask for its offsets, then restore.
+        self.writer.ensure_ready()?;
+        let starts = self.committed_positions(partitions)?;
+        let from: Vec<_> = starts
+            .values()
+            .flat_map(|start| start.inputs.iter().map(|input| (input.at.clone(), Position::Offset(input.next))))
+            .collect();
+        self.subscription.assign(&from).map_err(|error| consumer_error(&self.id, error))?;
+        let new: Vec<_> = from.into_iter().map(|(at, _)| at).collect();
+        self.tolerating_rebalance(|worker| worker.subscription.pause(&new))?;
+        self.group = Some(self.subscription.group().map_err(|error| consumer_error(&self.id, error))?);
+
+        let shared = self.shared.clone();
+        for (partition, start) in starts {
+            shared.owned.lock().insert(partition);
+            let store = shared.stores.task(partition)?;
+            self.tasks.insert(partition, Task::new(store, start.inputs, &shared.options.changelog, start.is_first));
+        }
+        self.foreign_since = Some(Instant::now());
+        self.start_restore(Vec::new())
+    }
+
+    /// Restores every task that is not active.
+    fn start_restore(&mut self, wipe: Vec<i32>) -> anyhow::Result<()> {
+        // The one before must be gone first: two would write the same stores.
+        self.restore = None;
+        let stores: Vec<TaskStore> =
+            self.tasks.values().filter(|task| !task.is_active()).map(|task| task.store.clone()).collect();
+        self.ready.set(stores.is_empty());
+        if !stores.is_empty() {
+            self.restore = Some(Restore::start(self.shared.clone(), stores, wipe)?);
+        }
+        Ok(())
+    }
+
+    /// Takes restored stores into use and resumes their partitions. True when something changed.
+    pub(super) fn collect_restored(&mut self) -> anyhow::Result<bool> {
+        let mut moved = false;
+        while let Some(restore) = &mut self.restore {
+            match restore.poll()? {
+                Report::Pending => break,
+                Report::Done => {
+                    self.restore = None;
+                    if let Some(task) = self.tasks.values().find(|task| !task.is_active()) {
+                        bail!("the restore ended without partition {}", task.partition);
+                    }
+                    self.ready.set(true);
+                    moved = true;
+                }
+                Report::Restored(restored) => {
+                    moved = true;
+                    let Some(task) = self.tasks.get_mut(&restored.partition) else { continue };
+                    task.activate(restored.meta)?;
+                    let missed = task.take_missed();
+                    let places: Vec<_> =
+                        task.inputs.iter().map(|input| (input.at.clone(), Position::Offset(input.next))).collect();
+                    let partitions: Vec<_> = places.iter().map(|(at, _)| at.clone()).collect();
+                    if missed {
+                        self.tolerating_rebalance(|worker| worker.subscription.seek(&places))?;
+                    }
+                    self.tolerating_rebalance(|worker| worker.subscription.resume(&partitions))?;
+                }
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Asks anew what is committed, restores every task and seeks: after anything but a certain commit or abort.
+    pub(super) fn reopen(&mut self, wipe: Vec<i32>) -> anyhow::Result<()> {
+        self.restore = None;
+        self.opened = None;
+        self.open_records = 0;
+        let partitions = self.partitions();
+        self.tolerating_rebalance(|worker| worker.subscription.pause(&partitions))?;
+        let mut starts = self.committed_positions(&partitions)?;
+        for task in self.tasks.values_mut() {
+            let start = starts.remove(&task.partition).context("a task without committed positions")?;
+            task.deactivate(start.inputs, start.is_first);
+        }
+        let to: Vec<_> = self
+            .tasks
+            .values()
+            .flat_map(|task| task.inputs.iter().map(|input| (input.at.clone(), Position::Offset(input.next))))
+            .collect();
+        self.tolerating_rebalance(|worker| worker.subscription.seek(&to))?;
+        self.start_restore(wipe)
+    }
+
+    /// What the group has committed, as a number for every input of every partition.
+    fn committed_positions(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<BTreeMap<i32, Start>> {
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let shared = self.shared.clone();
+        let options = &shared.options;
+        let subscription = &mut self.subscription;
+        let committed =
+            while_unavailable(options.retry_timeout, || subscription.committed(partitions, options.call_timeout))
+                .map_err(|error| consumer_error(&self.id, error))?;
+        let mut starts: BTreeMap<i32, Start> = BTreeMap::new();
+        for known in committed {
+            let oldest =
+                while_unavailable(options.retry_timeout, || shared.log.start_offset(&known.at, options.call_timeout))
+                    .with_context(|| format!("cannot ask where {} starts", known.at))?;
+            let next = known.next.unwrap_or(oldest);
+            if next < oldest {
+                bail!(
+                    "records {next}..{oldest} of {} were deleted before they were processed; reset the offsets of group \
+                     `{}` to go on without them",
+                    known.at,
+                    options.group
+                );
+            }
+            let start = starts.entry(known.at.partition).or_insert(Start { inputs: Vec::new(), is_first: true });
+            start.is_first &= known.next.is_none();
+            start.inputs.push(InputPosition {
+                at: known.at,
+                next,
+                committed: next,
+                stream_time_ms: known.metadata.parse().ok(),
+            });
+        }
+        for (partition, start) in &starts {
+            if start.inputs.len() != options.inputs.len() {
+                bail!(
+                    "partition {partition} was assigned for {} of {} input topics; they must have equal partition \
+                     counts and the group the `range` assignor",
+                    start.inputs.len(),
+                    options.inputs.len()
+                );
+            }
+        }
+        Ok(starts)
+    }
+
+    /// Deletes the stores of partitions that nobody in this process has had for long.
+    pub(super) fn delete_foreign_stores(&mut self) -> anyhow::Result<()> {
+        let ttl = self.shared.options.foreign_state_ttl;
+        if self.restore.is_some() || self.foreign_since.is_none_or(|since| since.elapsed() < ttl) {
+            return Ok(());
+        }
+        self.foreign_since = Some(Instant::now());
+        let owned = self.shared.owned.lock();
+        for partition in self.shared.stores.partitions()? {
+            if !owned.contains(&partition) {
+                tracing::info!(partition, "deleting the local state of a partition that has moved away");
+                self.shared.stores.delete(partition)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! The commit and what is done when it does not succeed.
+
+use std::time::Instant;
+
+use super::{Codec, Context, KeyedProcessor, STALE_PATIENCE, Shared, Task, Worker};
+use crate::{
+    keyed::{store::StoreBatch, task::Flushed},
+    log::{LogError, Position, TopicPartition, Verdict},
+    transaction::{Recovery, Setback, consumer_error},
+};
+
+impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
+    /// Commits outputs, changelog and offsets as one, then writes the stores. Does nothing when nothing changed.
+    pub fn commit(&mut self) -> anyhow::Result<()> {
+        self.opened = None;
+        self.open_records = 0;
+        if !self.tasks.values().any(Task::is_changed) {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let shared = self.shared.clone();
+        let ctx = Context { now_ms: shared.options.clock.now_ms() };
+        for task in self.tasks.values_mut() {
+            task.note_changelog_end(&shared);
+        }
+        let mut batch = shared.stores.batch();
+        let flushed = match self.transact(&shared, &ctx, &mut batch) {
+            Ok(flushed) => flushed,
+            Err(setback) => return self.recover(setback),
+        };
+        fail::fail_point!("keyed::after_commit");
+        fail::fail_point!("keyed::before_store");
+        batch.commit()?;
+        fail::fail_point!("keyed::after_store");
+        for (task, flushed) in self.tasks.values_mut().zip(flushed) {
+            shared.metrics.records_out.inc_by(flushed.records as u64);
+            task.committed(flushed);
+        }
+        shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Runs the transaction up to the acknowledged commit.
+    fn transact(
+        &mut self,
+        shared: &Shared<P, C>,
+        ctx: &Context,
+        batch: &mut StoreBatch<'_>,
+    ) -> Result<Vec<Flushed>, Setback> {
+        if self.subscription.assignment_lost() {
+            return Err(Setback::new(Verdict::Stale, "the assignment is lost"));
+        }
+        let Some(group) = self.group.clone() else {
+            return Err(Setback::new(Verdict::Stale, "not a member of the group"));
+        };
+        self.writer.begin()?;
+        let mut flushed = Vec::with_capacity(self.tasks.len());
+        let Self { writer, tasks, .. } = self;
+        for task in tasks.values_mut() {
+            flushed.push(task.flush(shared, ctx, &mut |record| writer.produce(record), batch)?);
+        }
+        fail::fail_point!("keyed::after_produce");
+        // Every partition of the worker, also those that did not move: offsets are what fences a zombie.
+        let offsets: Vec<_> = self.tasks.values().flat_map(Task::next_offsets).collect();
+        fail::fail_point!("keyed::before_commit");
+        self.writer.commit(&offsets, &group)?;
+        Ok(flushed)
+    }
+
+    fn recover(&mut self, setback: Setback) -> anyhow::Result<()> {
+        if setback.verdict == Verdict::Fenced {
+            self.look_at_consumer()?;
+        }
+        match self.writer.recover(setback)? {
+            Recovery::RolledBack => self.rewind(),
+            Recovery::Stale => {
+                self.stale_since = Some(Instant::now());
+                self.rewind()?;
+                let partitions = self.partitions();
+                self.tolerating_rebalance(|worker| worker.subscription.pause(&partitions))
+            }
+            Recovery::Rebuilt => self.reopen(Vec::new()),
+        }
+    }
+
+    /// A fenced producer often means a replaced or expelled member: let the consumer tell. Records it hands out
+    /// meanwhile are read again.
+    fn look_at_consumer(&mut self) -> anyhow::Result<()> {
+        let polled = self.subscription.poll(1, std::time::Duration::ZERO, &mut |_| {});
+        match polled {
+            Ok(crate::log::Polled::Records(_)) => Ok(()),
+            Ok(event) => {
+                self.pending.push_back(event);
+                Ok(())
+            }
+            Err(error) if error.is_retriable() => Ok(()),
+            Err(error) => Err(consumer_error(&self.id, error)),
+        }
+    }
+
+    /// Goes back to what was committed last: the stores are right, the overlays are dropped.
+    fn rewind(&mut self) -> anyhow::Result<()> {
+        let mut to: Vec<(TopicPartition, Position)> = Vec::new();
+        for task in self.tasks.values_mut().filter(|task| task.is_active()) {
+            task.roll_back()?;
+            to.extend(task.inputs.iter().map(|input| (input.at.clone(), Position::Offset(input.next))));
+        }
+        self.tolerating_rebalance(|worker| worker.subscription.seek(&to))
+    }
+
+    /// Resumes a stale member that the group did not call back in time.
+    pub(super) fn outwait_staleness(&mut self) -> anyhow::Result<()> {
+        if self.stale_since.is_none_or(|since| since.elapsed() < STALE_PATIENCE) {
+            return Ok(());
+        }
+        self.stale_since = None;
+        let active: Vec<_> = self
+            .tasks
+            .values()
+            .filter(|task| task.is_active())
+            .flat_map(|task| task.inputs.iter().map(|input| input.at.clone()))
+            .collect();
+        self.tolerating_rebalance(|worker| worker.subscription.resume(&active))
+    }
+
+    /// Calls the consumer about partitions it may have lost already: then the event that tells so is on its way.
+    pub(super) fn tolerating_rebalance(
+        &mut self,
+        mut call: impl FnMut(&mut Self) -> Result<(), LogError>,
+    ) -> anyhow::Result<()> {
+        match call(self) {
+            Ok(()) => Ok(()),
+            Err(error) if !self.pending.is_empty() || self.subscription.assignment_lost() => {
+                tracing::debug!(member = self.id, %error, "partitions are moving");
+                Ok(())
+            }
+            Err(error) => Err(consumer_error(&self.id, error)),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! One producer's transactions with the verdicts carried out: what is tried again, what is rolled back, what needs a
+//! new producer, and what ends the process. Shared by [`crate::keyed`] and [`crate::transform`].
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use prometheus::IntCounterVec;
+
+use crate::log::{GroupMetadata, Log, NewRecord, NextOffset, TransactionError, Transactor, Verdict};
+
+/// Between two tries of the same call.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a transaction did not end in a commit.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("transaction was not committed ({}): {message}", verdict.as_str())]
+pub(crate) struct Setback {
+    pub verdict: Verdict,
+    message: String,
+}
+
+impl Setback {
+    pub fn new(verdict: Verdict, message: impl Into<String>) -> Self {
+        Self { verdict, message: message.into() }
+    }
+}
+
+impl From<TransactionError> for Setback {
+    fn from(error: TransactionError) -> Self {
+        Self { verdict: error.verdict, message: error.message }
+    }
+}
+
+/// Where a worker stands after a setback was dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// Certainly not committed: go back to what was committed last.
+    RolledBack,
+    /// The same, and the group has moved on: wait for the rebalance.
+    Stale,
+    /// A new producer; what was committed must be asked for and the state restored.
+    Rebuilt,
+}
+
+/// Name and limits of a [`TransactionalWriter`].
+#[derive(Debug, Clone)]
+pub(crate) struct WriterOptions {
+    pub transactional_id: String,
+    /// Bound of one call.
+    pub call_timeout: Duration,
+    /// Bound of all tries of one call.
+    pub retry_timeout: Duration,
+}
+
+/// A transactional producer that outlives its instances.
+pub(crate) struct TransactionalWriter {
+    log: Arc<dyn Log>,
+    options: WriterOptions,
+    /// Counts setbacks by class.
+    aborts: IntCounterVec,
+    transactor: Option<Box<dyn Transactor>>,
+    open: bool,
+    /// Since the last commit.
+    fenced: u32,
+}
+
+impl TransactionalWriter {
+    pub fn new(log: Arc<dyn Log>, options: WriterOptions, aborts: IntCounterVec) -> Self {
+        Self { log, options, aborts, transactor: None, open: false, fenced: 0 }
+    }
+
+    /// Makes the producer ready, unless it is: ends what a predecessor left open and fences it.
+    pub fn ensure_ready(&mut self) -> anyhow::Result<()> {
+        if self.transactor.is_some() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + self.options.retry_timeout;
+        loop {
+            match self.connect() {
+                Ok(transactor) => {
+                    self.transactor = Some(transactor);
+                    self.open = false;
+                    return Ok(());
+                }
+                Err(setback) => match setback.verdict {
+                    Verdict::Replaced | Verdict::Fatal => return Err(self.fatal(setback)),
+                    _ if Instant::now() >= deadline => {
+                        return Err(anyhow::Error::new(setback)
+                            .context(format!("cannot start transactions as `{}`", self.options.transactional_id)));
+                    }
+                    _ => {
+                        tracing::warn!(id = self.options.transactional_id, error = %setback, "starting again");
+                        std::thread::sleep(RETRY_PAUSE);
+                    }
+                },
+            }
+        }
+    }
+
+    fn connect(&self) -> Result<Box<dyn Transactor>, Setback> {
+        let mut transactor = self.log.transactor(&self.options.transactional_id).map_err(|error| {
+            let verdict = if error.is_retriable() { Verdict::Retry } else { Verdict::Fatal };
+            Setback::new(verdict, error.to_string())
+        })?;
+        transactor.init(self.options.call_timeout)?;
+        Ok(transactor)
+    }
+
+    pub fn begin(&mut self) -> Result<(), Setback> {
+        self.retrying(Verdict::RollBack, |transactor, _| transactor.begin())?;
+        self.open = true;
+        Ok(())
+    }
+
+    pub fn produce(&mut self, record: &NewRecord) -> Result<(), Setback> {
+        // The common case without the bookkeeping of a retry.
+        let Some(transactor) = self.transactor.as_mut() else { return Err(not_ready()) };
+        match transactor.produce(record) {
+            Err(error) if error.verdict == Verdict::Retry => {
+                self.retrying(Verdict::RollBack, |transactor, _| transactor.produce(record))
+            }
+            other => other.map_err(Setback::from),
+        }
+    }
+
+    /// Commits outputs and offsets as one. Only `Ok` means committed.
+    pub fn commit(&mut self, offsets: &[NextOffset], group: &GroupMetadata) -> Result<(), Setback> {
+        self.retrying(Verdict::Indeterminate, |transactor, timeout| transactor.commit(offsets, group, timeout))?;
+        self.open = false;
+        self.fenced = 0;
+        Ok(())
+    }
+
+    /// Calls again with the same arguments while the verdict is to retry; `exhausted` is the verdict after that.
+    fn retrying(
+        &mut self,
+        exhausted: Verdict,
+        mut call: impl FnMut(&mut dyn Transactor, Duration) -> Result<(), TransactionError>,
+    ) -> Result<(), Setback> {
+        let Some(transactor) = self.transactor.as_mut() else { return Err(not_ready()) };
+        let deadline = Instant::now() + self.options.retry_timeout;
+        loop {
+            match call(transactor.as_mut(), self.options.call_timeout) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.verdict == Verdict::Retry => {
+                    if Instant::now() >= deadline {
+                        return Err(Setback::new(exhausted, error.message));
+                    }
+                    tracing::debug!(id = self.options.transactional_id, error = error.message, "trying again");
+                    std::thread::sleep(RETRY_PAUSE);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Carries out a verdict. An error ends the process.
+    pub fn recover(&mut self, setback: Setback) -> anyhow::Result<Recovery> {
+        self.aborts.with_label_values(&[setback.verdict.as_str()]).inc();
+        tracing::warn!(id = self.options.transactional_id, error = %setback, "recovering");
+        match setback.verdict {
+            Verdict::Replaced | Verdict::Fatal => Err(self.fatal(setback)),
+            Verdict::RollBack | Verdict::Stale => {
+                if let Err(failed) = self.abort() {
+                    if matches!(failed.verdict, Verdict::Replaced | Verdict::Fatal) {
+                        return Err(self.fatal(failed));
+                    }
+                    return self.rebuild(failed);
+                }
+                Ok(if setback.verdict == Verdict::Stale { Recovery::Stale } else { Recovery::RolledBack })
+            }
+            Verdict::Retry | Verdict::Indeterminate | Verdict::Fenced => self.rebuild(setback),
+        }
+    }
+
+    /// Rolls back what is open, if anything is.
+    pub fn abort(&mut self) -> Result<(), Setback> {
+        if self.open {
+            self.retrying(Verdict::Indeterminate, |transactor, timeout| transactor.abort(timeout))?;
+            self.open = false;
+        }
+        Ok(())
+    }
+
+    fn rebuild(&mut self, setback: Setback) -> anyhow::Result<Recovery> {
+        if setback.verdict == Verdict::Fenced {
+            self.fenced += 1;
+            if self.fenced > 1 {
+                return Err(anyhow::Error::new(setback).context(format!(
+                    "`{}` was fenced twice without a commit in between; is another process running as the same ordinal?",
+                    self.options.transactional_id
+                )));
+            }
+        }
+        self.transactor = None;
+        self.open = false;
+        self.ensure_ready().context("no new producer after a setback")?;
+        Ok(Recovery::Rebuilt)
+    }
+
+    fn fatal(&self, setback: Setback) -> anyhow::Error {
+        let id = &self.options.transactional_id;
+        let context = if setback.verdict == Verdict::Replaced {
+            format!("another process runs as `{id}`; give each process an ordinal of its own")
+        } else {
+            format!("transactions as `{id}` cannot go on")
+        };
+        anyhow::Error::new(setback).context(context)
+    }
+}
+
+fn not_ready() -> Setback {
+    Setback::new(Verdict::Indeterminate, "the producer was not made ready")
+}
+
+/// Turns a consumer's error into what ends the process, naming the member when another one took its place.
+pub(crate) fn consumer_error(member: &str, error: crate::log::LogError) -> anyhow::Error {
+    let context = match &error {
+        crate::log::LogError::Replaced(_) => {
+            format!("another process runs as `{member}`; give each process an ordinal of its own")
+        }
+        _ => format!("consumer `{member}` cannot go on"),
+    };
+    anyhow::Error::new(error).context(context)
+}
+
+/// Tries a call to the log again while it is not available, at most for `timeout`.
+pub(crate) fn while_unavailable<T>(
+    timeout: Duration,
+    mut call: impl FnMut() -> Result<T, crate::log::LogError>,
+) -> Result<T, crate::log::LogError> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        match call() {
+            Err(error) if error.is_retriable() && Instant::now() < deadline => {
+                tracing::debug!(%error, "trying again");
+                std::thread::sleep(RETRY_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}

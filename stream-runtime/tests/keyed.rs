@@ -1,0 +1,257 @@
+//! The keyed runtime on the embedded log: what it promises, one behaviour at a time.
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use stream_runtime::{
+    keyed::test_driver::{ManualClock, Setup, TestDriver, in_memory},
+    log::Verdict,
+};
+use support::{
+    faulty::{Call, Faults, FaultyLog},
+    tally::{FIRST, Json, OPEN_MS, OUT, REJECTED, SECOND, STATE, Tally, add, final_states, forget, garbage},
+};
+
+type Driver = TestDriver<Tally, Json>;
+
+fn setup() -> Setup {
+    Setup { partitions: 2, ..Setup::new(&[FIRST, SECOND], STATE, &[OUT, REJECTED]) }
+}
+
+fn driver() -> Driver {
+    TestDriver::new(&setup(), Tally { open_ms: OPEN_MS }, Json).unwrap()
+}
+
+fn faulty_driver() -> (Driver, Faults) {
+    let clock = ManualClock::at(0);
+    let faults = Faults::default();
+    let log = FaultyLog { inner: Arc::new(in_memory(&clock)), faults: faults.clone() };
+    let driver = TestDriver::on(Arc::new(log), clock, &setup(), Tally { open_ms: OPEN_MS }, Json).unwrap();
+    (driver, faults)
+}
+
+#[test]
+fn inputs_of_all_topics_come_together_in_one_output_per_transaction() {
+    let mut driver = driver();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    driver.pipe_input(add(SECOND, "a", 0, 2)).unwrap();
+    assert_eq!(driver.read_output(OUT).unwrap().len(), 0, "nothing is seen before the commit");
+    driver.commit().unwrap();
+    let outputs = driver.read_output(OUT).unwrap();
+    assert_eq!(outputs.len(), 1);
+    let states = final_states(&outputs);
+    assert_eq!((states["a"].count, states["a"].sum), (2, 3));
+}
+
+#[test]
+fn a_crash_drops_what_is_not_committed_and_applies_it_again() {
+    let mut driver = driver();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    driver.commit().unwrap();
+    driver.pipe_input(add(FIRST, "a", 0, 10)).unwrap();
+    driver.crash_and_restart().unwrap();
+    driver.commit().unwrap();
+    let states = final_states(&driver.read_all(OUT).unwrap());
+    assert_eq!((states["a"].count, states["a"].sum, states["a"].revision), (2, 11, 2));
+}
+
+#[test]
+fn state_and_timers_come_back_from_the_changelog() {
+    let mut driver = driver();
+    for key in ["a", "b", "c"] {
+        driver.pipe_input(add(FIRST, key, 0, 1)).unwrap();
+    }
+    driver.commit().unwrap();
+    driver.pipe_input(forget(SECOND, "b")).unwrap();
+    driver.commit().unwrap();
+    driver.lose_state_and_restart().unwrap();
+    driver.advance_to(OPEN_MS).unwrap();
+    driver.commit().unwrap();
+    let states = final_states(&driver.read_all(OUT).unwrap());
+    assert_eq!(states.keys().collect::<Vec<_>>(), ["a", "c"]);
+    assert!(states.values().all(|state| state.closed && state.revision == 2));
+}
+
+#[test]
+fn a_timer_fires_once_when_it_is_due_and_complete() {
+    let mut driver = driver();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    driver.commit().unwrap();
+    driver.advance_to(OPEN_MS - 1).unwrap();
+    driver.commit().unwrap();
+    assert!(!final_states(&driver.read_all(OUT).unwrap())["a"].closed);
+    driver.advance_to(OPEN_MS).unwrap();
+    // Fired, not committed: it fires again.
+    driver.crash_and_restart().unwrap();
+    driver.commit().unwrap();
+    driver.advance_to(10 * OPEN_MS).unwrap();
+    driver.commit().unwrap();
+    let state = &final_states(&driver.read_all(OUT).unwrap())["a"];
+    assert!(state.closed);
+    assert_eq!(state.revision, 2);
+}
+
+#[test]
+fn a_timer_that_is_set_in_the_past_fires_too() {
+    let mut driver = driver();
+    driver.pipe_input(add(FIRST, "a", 5_000, 1)).unwrap();
+    driver.commit().unwrap();
+    driver.advance_to(20_000).unwrap();
+    driver.commit().unwrap();
+    // Due before the one that has fired.
+    driver.pipe_input(add(FIRST, "b", 0, 1)).unwrap();
+    driver.commit().unwrap();
+    driver.commit().unwrap();
+    assert!(final_states(&driver.read_all(OUT).unwrap())["b"].closed);
+}
+
+#[test]
+fn a_new_rule_for_timers_reaches_states_that_nothing_touches() {
+    let clock = ManualClock::at(0);
+    let log = Arc::new(in_memory(&clock));
+    let mut old = TestDriver::on(log.clone(), clock.clone(), &setup(), Tally { open_ms: 1_000_000 }, Json).unwrap();
+    old.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    old.commit().unwrap();
+    old.restart_with(|options| options.timer_fingerprint = "another".to_owned()).unwrap();
+    old.settle().unwrap();
+    drop(old);
+    let mut new = TestDriver::on(log, clock, &setup(), Tally { open_ms: 10 }, Json).unwrap();
+    new.advance_to(10).unwrap();
+    new.commit().unwrap();
+    assert!(final_states(&new.read_all(OUT).unwrap())["a"].closed);
+}
+
+#[test]
+fn poison_goes_to_the_rejected_topic_once_and_does_not_stop_the_rest() {
+    let mut driver = driver();
+    driver.pipe_input(garbage(FIRST, "a")).unwrap();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    driver.crash_and_restart().unwrap();
+    driver.commit().unwrap();
+    driver.crash_and_restart().unwrap();
+    driver.commit().unwrap();
+    let rejected = driver.read_all(REJECTED).unwrap();
+    assert_eq!(rejected.len(), 1);
+    assert_eq!(rejected[0].as_ref().header("code"), Some(&b"undecodable"[..]));
+    assert_eq!(final_states(&driver.read_all(OUT).unwrap())["a"].count, 1);
+    assert!(driver.kit().metrics().render().contains(r#"ttf_dlq_records_total{reason="undecodable",topic="first"}"#));
+}
+
+#[test]
+fn too_much_poison_stops_the_process_before_it_is_set_aside() {
+    let mut driver = driver();
+    driver
+        .restart_with(|options| {
+            options.poison_share = 0.5;
+            options.poison_minimum = 10;
+        })
+        .unwrap();
+    for _ in 0..9 {
+        driver.pipe_input(garbage(FIRST, "a")).unwrap();
+    }
+    let error = driver.pipe_input(garbage(FIRST, "a")).unwrap_err();
+    assert!(error.to_string().contains("10 of the last 10 records of first"), "{error}");
+}
+
+#[test]
+fn every_certain_rollback_is_undone_and_done_again() {
+    let cases = [
+        (Call::Begin, Verdict::RollBack),
+        (Call::Produce, Verdict::RollBack),
+        (Call::Produce, Verdict::Fenced),
+        (Call::Commit, Verdict::RollBack),
+        (Call::Commit, Verdict::Retry),
+        (Call::Commit, Verdict::Fenced),
+        (Call::Commit, Verdict::Indeterminate),
+        (Call::Committed, Verdict::Indeterminate),
+    ];
+    for (call, verdict) in cases {
+        let (mut driver, faults) = faulty_driver();
+        driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+        driver.commit().unwrap();
+        driver.pipe_input(add(FIRST, "a", 0, 2)).unwrap();
+        driver.pipe_input(garbage(SECOND, "a")).unwrap();
+        faults.add(call, verdict);
+        driver.commit().unwrap();
+        assert!(faults.is_empty(), "{call:?} was not made");
+        driver.commit().unwrap();
+        let states = final_states(&driver.read_all(OUT).unwrap());
+        assert_eq!((states["a"].count, states["a"].sum, states["a"].revision), (2, 3, 2), "{call:?} {verdict:?}");
+        assert_eq!(driver.read_all(REJECTED).unwrap().len(), 1, "{call:?} {verdict:?}");
+        if verdict != Verdict::Retry {
+            let counted = format!(r#"ttf_test_aborts_total{{class="{}"}} 1"#, verdict.as_str());
+            assert!(driver.kit().metrics().render().contains(&counted), "{counted}");
+        }
+    }
+}
+
+#[test]
+fn an_abort_that_fails_needs_a_new_producer() {
+    let (mut driver, faults) = faulty_driver();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    faults.add(Call::Commit, Verdict::RollBack);
+    faults.add(Call::Abort, Verdict::Indeterminate);
+    driver.commit().unwrap();
+    assert!(faults.is_empty());
+    driver.commit().unwrap();
+    assert_eq!(final_states(&driver.read_all(OUT).unwrap())["a"].count, 1);
+}
+
+#[test]
+fn fenced_twice_without_a_commit_ends_the_process() {
+    let (mut driver, faults) = faulty_driver();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    faults.add(Call::Commit, Verdict::Fenced);
+    driver.commit().unwrap();
+    faults.add(Call::Commit, Verdict::Fenced);
+    let error = driver.commit().unwrap_err();
+    assert!(format!("{error:#}").contains("fenced twice"), "{error:#}");
+}
+
+#[test]
+fn a_replaced_member_ends_the_process_and_names_itself() {
+    let (mut driver, faults) = faulty_driver();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    faults.add(Call::Commit, Verdict::Replaced);
+    let error = driver.commit().unwrap_err();
+    assert!(format!("{error:#}").contains("another process runs as `test-driver-0-0`"), "{error:#}");
+}
+
+#[test]
+fn a_stale_member_rolls_back_and_stays() {
+    let (mut driver, faults) = faulty_driver();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    faults.add(Call::Commit, Verdict::Stale);
+    driver.commit().unwrap();
+    driver.commit().unwrap();
+    assert_eq!(driver.read_all(OUT).unwrap().len(), 0, "it waits for the group");
+    driver.crash_and_restart().unwrap();
+    driver.commit().unwrap();
+    assert_eq!(final_states(&driver.read_all(OUT).unwrap())["a"].count, 1);
+}
+
+#[test]
+fn topics_with_unequal_partition_counts_are_refused() {
+    let clock = ManualClock::at(0);
+    let log = Arc::new(in_memory(&clock));
+    let one = Setup { partitions: 1, ..Setup::new(&[FIRST], STATE, &[]) };
+    drop(TestDriver::on(log.clone(), clock.clone(), &one, Tally { open_ms: 1 }, Json).unwrap());
+    let other = Setup { partitions: 2, ..Setup::new(&[SECOND], STATE, &[]) };
+    let Err(error) = TestDriver::on(log, clock, &other, Tally { open_ms: 1 }, Json) else { panic!("was accepted") };
+    assert!(error.to_string().contains("equal partition counts"), "{error}");
+}
+
+#[test]
+fn grace_delays_a_timer() {
+    let setup = Setup { timer_grace: Duration::from_secs(5), ..setup() };
+    let mut driver = TestDriver::new(&setup, Tally { open_ms: OPEN_MS }, Json).unwrap();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    driver.commit().unwrap();
+    driver.advance_to(OPEN_MS + 4_999).unwrap();
+    driver.commit().unwrap();
+    assert!(!final_states(&driver.read_all(OUT).unwrap())["a"].closed);
+    driver.advance_to(OPEN_MS + 5_000).unwrap();
+    driver.commit().unwrap();
+    assert!(final_states(&driver.read_all(OUT).unwrap())["a"].closed);
+}

@@ -1,0 +1,146 @@
+//! A log whose transactions fail as told.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use stream_runtime::log::{
+    ClusterId, Committed, GroupMetadata, Isolation, Log, LogError, NewRecord, NextOffset, Publisher, Reader,
+    SubscribeOptions, Subscription, TopicInfo, TopicOutcome, TopicPartition, TopicSpec, TransactionError, Transactor,
+    Verdict,
+};
+
+/// The call that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Init,
+    Begin,
+    Produce,
+    /// Before anything is committed.
+    Commit,
+    /// After it is committed, as when the answer is lost.
+    Committed,
+    Abort,
+}
+
+/// Failures to come, in order: the first one whose call is made is used up.
+#[derive(Clone, Default)]
+pub struct Faults(Arc<Mutex<VecDeque<(Call, Verdict)>>>);
+
+impl Faults {
+    pub fn add(&self, call: Call, verdict: Verdict) {
+        self.0.lock().unwrap().push_back((call, verdict));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
+
+    fn take(&self, call: Call) -> Result<(), TransactionError> {
+        let mut faults = self.0.lock().unwrap();
+        match faults.front() {
+            Some((of, verdict)) if *of == call => {
+                let verdict = *verdict;
+                faults.pop_front();
+                Err(TransactionError::new(verdict, format!("injected at {call:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+pub struct FaultyLog {
+    pub inner: Arc<dyn Log>,
+    pub faults: Faults,
+}
+
+struct FaultyTransactor {
+    inner: Box<dyn Transactor>,
+    faults: Faults,
+}
+
+impl Transactor for FaultyTransactor {
+    fn init(&mut self, timeout: Duration) -> Result<(), TransactionError> {
+        self.faults.take(Call::Init)?;
+        self.inner.init(timeout)
+    }
+
+    fn begin(&mut self) -> Result<(), TransactionError> {
+        self.faults.take(Call::Begin)?;
+        self.inner.begin()
+    }
+
+    fn produce(&mut self, record: &NewRecord) -> Result<(), TransactionError> {
+        self.faults.take(Call::Produce)?;
+        self.inner.produce(record)
+    }
+
+    fn commit(
+        &mut self,
+        offsets: &[NextOffset],
+        group: &GroupMetadata,
+        timeout: Duration,
+    ) -> Result<(), TransactionError> {
+        self.faults.take(Call::Commit)?;
+        self.inner.commit(offsets, group, timeout)?;
+        self.faults.take(Call::Committed)
+    }
+
+    fn abort(&mut self, timeout: Duration) -> Result<(), TransactionError> {
+        self.faults.take(Call::Abort)?;
+        self.inner.abort(timeout)
+    }
+}
+
+impl Log for FaultyLog {
+    fn publisher(&self) -> Result<Arc<dyn Publisher>, LogError> {
+        self.inner.publisher()
+    }
+
+    fn transactor(&self, transactional_id: &str) -> Result<Box<dyn Transactor>, LogError> {
+        let inner = self.inner.transactor(transactional_id)?;
+        Ok(Box::new(FaultyTransactor { inner, faults: self.faults.clone() }))
+    }
+
+    fn subscribe(&self, options: SubscribeOptions) -> Result<Box<dyn Subscription>, LogError> {
+        self.inner.subscribe(options)
+    }
+
+    fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>, LogError> {
+        self.inner.reader(isolation)
+    }
+
+    fn end_offset(&self, at: &TopicPartition, isolation: Isolation, timeout: Duration) -> Result<i64, LogError> {
+        self.inner.end_offset(at, isolation, timeout)
+    }
+
+    fn start_offset(&self, at: &TopicPartition, timeout: Duration) -> Result<i64, LogError> {
+        self.inner.start_offset(at, timeout)
+    }
+
+    fn offset_for_time(&self, at: &TopicPartition, timestamp_ms: i64, timeout: Duration) -> Result<i64, LogError> {
+        self.inner.offset_for_time(at, timestamp_ms, timeout)
+    }
+
+    fn topics(&self, names: Option<&[&str]>, timeout: Duration) -> Result<Vec<TopicInfo>, LogError> {
+        self.inner.topics(names, timeout)
+    }
+
+    fn create_topics(&self, specs: &[TopicSpec], timeout: Duration) -> Result<Vec<(String, TopicOutcome)>, LogError> {
+        self.inner.create_topics(specs, timeout)
+    }
+
+    fn committed(&self, group: &str, of: &[TopicPartition], timeout: Duration) -> Result<Vec<Committed>, LogError> {
+        self.inner.committed(group, of, timeout)
+    }
+
+    fn cluster_id(&self, timeout: Duration) -> Result<ClusterId, LogError> {
+        self.inner.cluster_id(timeout)
+    }
+
+    fn topic_id(&self, topic: &str, timeout: Duration) -> Result<String, LogError> {
+        self.inner.topic_id(topic, timeout)
+    }
+}

@@ -1,0 +1,5 @@
+//! What the runtime's tests share.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub mod faulty;
+pub mod tally;
