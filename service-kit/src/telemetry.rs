@@ -8,6 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, fmt};
 
+use crate::config::ServiceConfig;
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,14 +31,13 @@ pub enum InitError {
     Twice,
 }
 
-/// Starts logging for the process and sends panics through it.
-///
-/// `level` is a `tracing` filter: a level, then exceptions by module (`info,stream_runtime=debug`).
-pub fn init(format: LogFormat, level: &str) -> Result<(), InitError> {
-    let filter = EnvFilter::try_new(level).map_err(|source| InitError::Level { level: level.to_owned(), source })?;
+/// Starts logging for the process as the section `service` says, and sends panics through it.
+pub fn init(config: &ServiceConfig) -> Result<(), InitError> {
+    let level = &config.log_level;
+    let filter = EnvFilter::try_new(level).map_err(|source| InitError::Level { level: level.clone(), source })?;
     let terminal = stderr().is_terminal();
     let lines = fmt().with_env_filter(filter).with_writer(stderr);
-    let human = format == LogFormat::Human || (format == LogFormat::Auto && terminal);
+    let human = config.log_format == LogFormat::Human || (config.log_format == LogFormat::Auto && terminal);
     let started = if human {
         tracing::subscriber::set_global_default(lines.with_ansi(terminal).finish())
     } else {
@@ -85,10 +86,18 @@ pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HumanDuration;
 
     #[test]
     fn a_level_that_is_none_is_named() {
-        let refused = init(LogFormat::Human, "info,stream_runtime=loud").unwrap_err().to_string();
+        let config = ServiceConfig {
+            environment: "test".to_owned(),
+            admin_listen: "127.0.0.1:0".parse().unwrap(),
+            log_format: LogFormat::Human,
+            log_level: "info,stream_runtime=loud".to_owned(),
+            drain_timeout: HumanDuration::from_secs(1),
+        };
+        let refused = init(&config).unwrap_err().to_string();
         assert!(
             refused.starts_with("service.log_level `info,stream_runtime=loud` is not a filter such as"),
             "{refused}"

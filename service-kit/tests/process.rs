@@ -4,12 +4,12 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, ChildStderr, Command, Stdio},
-    time::Duration,
 };
 
 use serde_json::Value;
 use service_kit::{
     Kit,
+    config::{HumanDuration, ServiceConfig},
     telemetry::{self, LogFormat},
 };
 
@@ -19,7 +19,14 @@ const ROLE: &str = "SERVICE_KIT_TEST_ROLE";
 #[test]
 fn child() {
     let Ok(role) = std::env::var(ROLE) else { return };
-    telemetry::init(LogFormat::Json, "info").unwrap();
+    let config = ServiceConfig {
+        environment: "test".to_owned(),
+        admin_listen: "127.0.0.1:0".parse().unwrap(),
+        log_format: LogFormat::Json,
+        log_level: "info".to_owned(),
+        drain_timeout: HumanDuration::from_secs(3600),
+    };
+    telemetry::init(&config).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let outcome = runtime.block_on(async {
         let kit = Kit::new("example");
@@ -34,8 +41,8 @@ fn child() {
             "panics" => kit.spawn_thread("store", || panic!("disk is full")),
             other => panic!("no such role: {other}"),
         }
-        telemetry::log_start(kit.service(), "test");
-        kit.join(Duration::from_secs(3600)).await
+        telemetry::log_start(kit.service(), &config.environment);
+        kit.join(config.drain_timeout.as_std()).await
     });
     std::process::exit(i32::from(outcome.is_err()));
 }

@@ -1,4 +1,4 @@
-//! Keys set by environment (`TELEMETRY__SECTION__KEY`) and by the command line.
+//! Keys set by environment: `TELEMETRY__SECTION__KEY`.
 
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
@@ -20,13 +20,6 @@ pub struct Setting {
 }
 
 impl Setting {
-    pub fn from_command_line(path: &str, value: Value) -> Self {
-        Self {
-            steps: path.split('.').map(str::to_owned).collect(),
-            value: Node::from_value(value, &Origin::CommandLine),
-        }
-    }
-
     fn from_variable(name: &str, value: &str) -> Result<Self, Problem> {
         let steps: Vec<String> = name[PREFIX.len()..].split(SEPARATOR).map(str::to_lowercase).collect();
         let problem = |message: String| Problem {

@@ -15,20 +15,19 @@ mod sections;
 mod tree;
 mod values;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use self::{
-    environment::Setting,
-    references::References,
-    tree::{Kind, Node, Origin},
-};
 pub use self::{
     error::{ConfigError, Problem},
     sections::{KeyConfig, KeyHash, KeyScope, MetricsConfig, ServiceConfig, TenantConfig, TenantsConfig},
     values::{ByteSize, HumanDuration, Secret},
+};
+use self::{
+    references::References,
+    tree::{Kind, Node, Origin},
 };
 
 /// What a process exits with when its configuration is not valid: `EX_CONFIG` of `sysexits.h`.
@@ -37,44 +36,68 @@ pub const EXIT_CONFIG: u8 = 78;
 /// More problems than this are not collected: they tend to be echoes.
 const MAX_PROBLEMS: usize = 20;
 
-/// Where a configuration comes from, weakest first.
+/// Where a configuration comes from: defaults < further layers < the user's file < environment < flags, in whichever
+/// order they are added.
 #[derive(Debug, Clone)]
-pub struct Sources<'a> {
-    defaults: &'a str,
+pub struct Sources {
+    defaults: String,
+    layers: Vec<(String, Layer)>,
     file: Option<PathBuf>,
-    env: Vec<(String, String)>,
-    overrides: Vec<(String, Value)>,
+    environment: Vec<(String, String)>,
+    flags: Vec<Value>,
 }
 
-impl<'a> Sources<'a> {
+#[derive(Debug, Clone)]
+enum Layer {
+    Yaml(String),
+    Value(Value),
+}
+
+impl Sources {
     /// Only the built-in defaults, as YAML text.
-    pub fn defaults(yaml: &'a str) -> Self {
-        Self { defaults: yaml, file: None, env: Vec::new(), overrides: Vec::new() }
+    pub fn new(defaults: impl Into<String>) -> Self {
+        Self { defaults: defaults.into(), layers: Vec::new(), file: None, environment: Vec::new(), flags: Vec::new() }
+    }
+
+    /// Adds built-in settings as YAML text, stronger than the defaults and earlier layers; `name` is for messages.
+    pub fn with_layer(mut self, name: &str, yaml: impl Into<String>) -> Self {
+        self.layers.push((name.to_owned(), Layer::Yaml(yaml.into())));
+        self
+    }
+
+    /// As [`Sources::with_layer`], for settings that are computed.
+    pub fn with_value(mut self, name: &str, value: Value) -> Self {
+        self.layers.push((name.to_owned(), Layer::Value(value)));
+        self
     }
 
     /// Adds the user's file.
-    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+    pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self
     }
 
-    /// Adds the environment of this process, for `TELEMETRY__…` keys and for references.
-    pub fn process_env(self) -> Self {
-        let readable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        self.env(std::env::vars_os().filter_map(readable))
+    /// Adds the environment of this process, for `TELEMETRY__…` keys and for references. Variables that are not
+    /// UTF-8 are left out.
+    pub fn with_process_environment(self) -> Self {
+        let readable =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        self.with_environment(std::env::vars_os().filter_map(readable))
     }
 
     /// Adds a given environment.
-    pub fn env<N: Into<String>, V: Into<String>>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self {
-        self.env.extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+    pub fn with_environment<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        self.environment.extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
         self
     }
 
-    /// Sets one key, as the command line does: the strongest layer. `path` is dotted (`gateway.listen`).
-    pub fn set(mut self, path: &str, value: impl Into<Value>) -> Self {
-        self.overrides.push((path.to_owned(), value.into()));
+    /// Adds what the command line sets, as a tree of sections: the strongest layer.
+    pub fn with_flags(mut self, flags: Value) -> Self {
+        self.flags.push(flags);
         self
     }
 }
@@ -110,7 +133,15 @@ struct Layers {
 
 impl Layers {
     fn read(sources: Sources) -> Result<Self, ConfigError> {
-        let defaults = tree::parse(sources.defaults, &Origin::file_named("built-in defaults"))?;
+        let mut defaults = tree::parse(&sources.defaults, &Origin::file_named("built-in defaults"))?;
+        for (name, layer) in sources.layers {
+            let origin = Origin::file_named(&name);
+            defaults.merge(match layer {
+                Layer::Yaml(text) => tree::parse(&text, &origin)?,
+                Layer::Value(value) => Node::from_value(value, &origin),
+            });
+        }
+
         let mut merged = defaults.clone();
         if let Some(path) = &sources.file {
             let name = path.display().to_string();
@@ -120,14 +151,15 @@ impl Layers {
         }
 
         let mut problems = Vec::new();
-        let mut settings = environment::settings(&sources.env, &mut problems);
-        settings.extend(sources.overrides.into_iter().map(|(path, value)| Setting::from_command_line(&path, value)));
-        for setting in settings {
+        for setting in environment::settings(&sources.environment, &mut problems) {
             if let Err(problem) = environment::apply(setting, &mut merged, &defaults) {
                 problems.push(problem);
             }
         }
-        References::new(&sources.env).resolve(&mut merged, &mut problems);
+        for flags in sources.flags {
+            merged.merge(Node::from_value(flags, &Origin::CommandLine));
+        }
+        References::new(&sources.environment).resolve(&mut merged, &mut problems);
         Ok(Self { defaults, merged, problems })
     }
 }

@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::Deserialize;
+use serde_json::json;
 
 use super::*;
 
@@ -99,7 +100,7 @@ fn load_with(file: &str, env: &[(&str, &str)]) -> Result<Example, String> {
     let path = folder.path().join("my.yaml");
     std::fs::write(&path, file).unwrap();
     let prefix = format!("{}/", folder.path().display());
-    load(Sources::defaults(DEFAULTS).file(path).env(env.iter().copied()))
+    load(Sources::new(DEFAULTS).with_file(path).with_environment(env.iter().copied()))
         .map_err(|error| error.to_string().replace(&prefix, ""))
 }
 
@@ -109,7 +110,7 @@ fn errors(file: &str, env: &[(&str, &str)]) -> String {
 
 #[test]
 fn the_defaults_alone_are_a_configuration() {
-    let config: Example = load(Sources::defaults(DEFAULTS)).unwrap();
+    let config: Example = load(Sources::new(DEFAULTS)).unwrap();
     assert_eq!(config.service.format, Format::Auto);
     assert_eq!(config.service.drain.millis(), 10_000);
     assert_eq!(config.limits.body.bytes(), 5 << 20);
@@ -129,18 +130,44 @@ fn stronger_layers_win_and_maps_merge() {
 #[test]
 fn lists_replace() {
     let defaults = DEFAULTS.replace("receivers: []", "receivers: [{name: a}, {name: b}]");
-    let config: Example = load(Sources::defaults(&defaults).env([("TELEMETRY__RECEIVERS", "[{name: c}]")])).unwrap();
+    let config: Example =
+        load(Sources::new(&defaults).with_environment([("TELEMETRY__RECEIVERS", "[{name: c}]")])).unwrap();
     assert_eq!(config.receivers.iter().map(|receiver| receiver.name.as_str()).collect::<Vec<_>>(), ["c"]);
 }
 
 #[test]
 fn the_command_line_is_strongest() {
-    let sources = Sources::defaults(DEFAULTS)
-        .env([("TELEMETRY__SERVICE__LISTEN", "127.0.0.1:1")])
-        .set("service.listen", "127.0.0.1:2")
-        .set("limits.events", 7);
+    let sources = Sources::new(DEFAULTS)
+        .with_environment([("TELEMETRY__SERVICE__LISTEN", "127.0.0.1:1")])
+        .with_flags(json!({ "service": { "listen": "127.0.0.1:2" } }))
+        .with_flags(json!({ "limits": { "events": 7 } }));
     let config: Example = load(sources).unwrap();
     assert_eq!((config.service.listen.port(), config.limits.events), (2, 7));
+}
+
+#[test]
+fn further_layers_are_defaults_too_and_may_be_added_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("my.yaml");
+    std::fs::write(&file, "limits: {events: 3}\n").unwrap();
+    let sources = |kind: &str| {
+        Sources::new(DEFAULTS)
+            .with_file(&file)
+            .with_environment([("TELEMETRY__LOG__KIND", kind)])
+            .with_layer("dev", "limits: {events: 1, ratio: 2}\nlog: {kind: kafka, brokers: dev:9092}\n")
+            .with_value("folder", json!({ "service": { "drain": "1s" }, "limits": { "ratio": 3 } }))
+    };
+    let config: Example = load(sources("kafka")).unwrap();
+    assert_eq!((config.limits.events, config.service.drain.millis()), (3, 1_000));
+    assert!((config.limits.ratio - 3.0).abs() < f64::EPSILON);
+    assert!(matches!(config.log, Log::Kafka(Kafka { brokers, .. }) if brokers == "dev:9092"));
+    assert!(load::<Example>(sources("embedded")).is_err(), "the layer's kind replaced the defaults' keys");
+}
+
+#[test]
+fn flags_are_named_in_problems() {
+    let sources = Sources::new(DEFAULTS).with_flags(json!({ "limits": { "events": "x" } }));
+    insta::assert_snapshot!(load::<Example>(sources).unwrap_err(), @r#"configuration is not valid: limits.events (command line): found "x", expected a whole number from 0 to 65535"#);
 }
 
 #[test]
@@ -215,9 +242,10 @@ fn references_are_resolved_in_every_layer() {
 
 #[test]
 fn one_section_loads_alone() {
-    let limits: Limits = load_section(Sources::defaults(DEFAULTS).set("service.nonsense", 1), "limits").unwrap();
+    let limits: Limits =
+        load_section(Sources::new(DEFAULTS).with_flags(json!({ "service": { "nonsense": 1 } })), "limits").unwrap();
     assert!((limits.ratio - 0.5).abs() < f64::EPSILON);
-    let missing = load_section::<Limits>(Sources::defaults(DEFAULTS), "limit").unwrap_err();
+    let missing = load_section::<Limits>(Sources::new(DEFAULTS), "limit").unwrap_err();
     assert_eq!(missing.to_string(), "configuration is not valid: section `limit` is missing");
 }
 
@@ -310,7 +338,7 @@ fn broken_yaml_names_line_and_column() {
 
 #[test]
 fn a_missing_file_is_named() {
-    let error = load::<Example>(Sources::defaults(DEFAULTS).file("/no/such/my.yaml")).unwrap_err();
+    let error = load::<Example>(Sources::new(DEFAULTS).with_file("/no/such/my.yaml")).unwrap_err();
     insta::assert_snapshot!(error, @"configuration is not valid: cannot read configuration file /no/such/my.yaml: No such file or directory (os error 2)");
 }
 
@@ -338,7 +366,7 @@ mod product_defaults {
 
     #[test]
     fn the_sections_of_this_crate_are_complete() {
-        let sources = Sources::defaults(PRODUCT);
+        let sources = Sources::new(PRODUCT);
         let service: ServiceConfig = load_section(sources.clone(), "service").unwrap();
         assert_eq!(service.admin_listen.to_string(), "127.0.0.1:9464");
         assert_eq!(service.drain_timeout.millis(), 10_000);
@@ -357,7 +385,7 @@ mod product_defaults {
     #[test]
     fn segments_on_the_list_get_labels_of_their_own() {
         let sources =
-            Sources::defaults(PRODUCT).set("metrics.segment_by", "plan").set("metrics.segment_values", vec!["pro"]);
+            Sources::new(PRODUCT).with_flags(json!({ "metrics": { "segment_by": "plan", "segment_values": ["pro"] } }));
         let metrics: MetricsConfig = load_section(sources, "metrics").unwrap();
         let plan_is = |value: &'static str| move |name: &str| (name == "plan").then_some(value);
         assert_eq!(metrics.segment_label(plan_is("pro")), "pro");
@@ -375,7 +403,7 @@ mod product_defaults {
             ),
             ("TELEMETRY__TENANTS__ACME__KEYS__0__SCOPES", "[ingest, read]"),
         ];
-        let tenants: TenantsConfig = load_section(Sources::defaults(PRODUCT).env(env), "tenants").unwrap();
+        let tenants: TenantsConfig = load_section(Sources::new(PRODUCT).with_environment(env), "tenants").unwrap();
         let key = &tenants.get("acme").unwrap().keys[0];
         assert_eq!((key.name.as_str(), key.scopes.as_slice()), ("web", [KeyScope::Ingest, KeyScope::Read].as_slice()));
         assert_eq!(key.sha256.bytes()[..2], [0x9f, 0x86]);
@@ -386,9 +414,9 @@ mod product_defaults {
     #[test]
     fn a_key_in_place_of_its_hash_is_refused_and_not_shown() {
         let env = [("TELEMETRY__TENANTS__DEFAULT__KEYS", "[{name: web, sha256: my-secret-key, scopes: [ingest]}]")];
-        let error = load_section::<TenantsConfig>(Sources::defaults(PRODUCT).env(env), "tenants").unwrap_err();
+        let error = load_section::<TenantsConfig>(Sources::new(PRODUCT).with_environment(env), "tenants").unwrap_err();
         insta::assert_snapshot!(error, @r#"configuration is not valid: tenants.default.keys[0].sha256 (environment variable TELEMETRY__TENANTS__DEFAULT__KEYS): found another text, expected 64 hexadecimal digits (printf %s "$KEY" | sha256sum)"#);
-        let bad_id = Sources::defaults(PRODUCT).env([("TELEMETRY__TENANTS", "{'a b': {}}")]);
+        let bad_id = Sources::new(PRODUCT).with_environment([("TELEMETRY__TENANTS", "{'a b': {}}")]);
         insta::assert_snapshot!(load_section::<TenantsConfig>(bad_id, "tenants").unwrap_err(), @r#"configuration is not valid: tenants (environment variable TELEMETRY__TENANTS): tenant id "a b" must be 1 to 64 letters, digits, `_` or `-`"#);
     }
 }
