@@ -73,3 +73,73 @@ fn digest(kind: &str, identity: &[impl AsRef<[u8]>], rest: &[&[u8]]) -> String {
     }
     hex::encode(&hash.finalize()[..16])
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ATTEMPT: AttemptIdentity<'static> =
+        AttemptIdentity { tenant: "acme", journey: "onboarding", user_id: "u-1", attempt: "", generation: 0 };
+
+    /// Ids live in sinks for years: the function may never change.
+    #[test]
+    fn ids_stay_what_they_are() {
+        assert_eq!(record_id(&ATTEMPT, 1), "7ca6a98797aecd77704e82f6eb57d0a3");
+        assert_eq!(
+            breach_id(&ATTEMPT, BreachLevel::Warning, BreachStatus::Firing, 1),
+            "f5e400f8b863ae0e06b73d3feb985f4b"
+        );
+        assert_eq!(notification_id("ttf:acme:onboarding:all", "slack", 1), "0a0844b94498c6dbb569c638db5330d8");
+        assert_eq!(pseudonym(b"key", "acme", "u-1"), "6b0f119828f1d0c7627bd0133e0afbfc");
+    }
+
+    #[test]
+    fn each_part_counts() {
+        let mut ids = vec![
+            record_id(&ATTEMPT, 1),
+            record_id(&ATTEMPT, 2),
+            record_id(&AttemptIdentity { tenant: "acm", ..ATTEMPT }, 1),
+            record_id(&AttemptIdentity { tenant: "acmeo", journey: "nboarding", ..ATTEMPT }, 1),
+            record_id(&AttemptIdentity { user_id: "u-", attempt: "1", ..ATTEMPT }, 1),
+            record_id(&AttemptIdentity { attempt: "2", ..ATTEMPT }, 1),
+            record_id(&AttemptIdentity { generation: 1, ..ATTEMPT }, 1),
+            breach_id(&ATTEMPT, BreachLevel::Warning, BreachStatus::Firing, 1),
+            breach_id(&ATTEMPT, BreachLevel::Critical, BreachStatus::Firing, 1),
+            breach_id(&ATTEMPT, BreachLevel::Warning, BreachStatus::Resolved, 1),
+            breach_id(&ATTEMPT, BreachLevel::Warning, BreachStatus::Firing, 2),
+            notification_id("a", "b", 1),
+            notification_id("ab", "", 1),
+            notification_id("a", "b", 2),
+            pseudonym(b"key", "acme", "u-1"),
+            pseudonym(b"yek", "acme", "u-1"),
+            pseudonym(b"key", "acmeu", "-1"),
+        ];
+        assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())));
+        let count = ids.len();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+    }
+
+    #[test]
+    fn event_ids_are_version_7_and_carry_the_time() {
+        let id: uuid::Uuid = new_event_id(EventTime(1_795_425_330_250)).parse().expect("a UUID");
+        assert_eq!(id.get_version_num(), 7);
+        assert_eq!(id.get_timestamp().expect("it has one").to_unix(), (1_795_425_330, 250_000_000));
+        assert_ne!(new_event_id(EventTime(0)), new_event_id(EventTime(0)));
+        assert!(new_event_id(EventTime(-5)) < new_event_id(EventTime(5)));
+    }
+
+    proptest! {
+        #[test]
+        fn moving_a_border_between_parts_changes_the_id(text in "[a-z]{2,12}", a in 0_usize..12, b in 0_usize..12) {
+            let (a, b) = (a.min(text.len()), b.min(text.len()));
+            let id = |at: usize| {
+                record_id(&AttemptIdentity { user_id: &text[..at], attempt: &text[at..], ..ATTEMPT }, 1)
+            };
+            prop_assert_eq!(id(a) == id(b), a == b);
+        }
+    }
+}

@@ -8,6 +8,8 @@
 //! What is an instant or embedded JSON is read from the Avro schema, so a new field needs nothing here.
 
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::Value;

@@ -16,7 +16,7 @@ pub const BATCH_SCHEMA: &str = include_str!("../json/batch.schema.json");
 static EVENT: LazyLock<Value> = LazyLock::new(|| parse(EVENT_SCHEMA));
 static BATCH: LazyLock<Value> = LazyLock::new(|| parse(BATCH_SCHEMA));
 static EVENT_FIELDS: LazyLock<Vec<&'static str>> = LazyLock::new(|| names(&["properties"]));
-static CONTEXT_FIELDS: LazyLock<Vec<&'static str>> = LazyLock::new(|| names(&["properties", "context", "properties"]));
+static CONTEXT_FIELDS: LazyLock<Vec<&'static str>> = LazyLock::new(|| names(&["$defs", "context", "properties"]));
 static EVENT_TYPES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     EVENT["properties"]["event_type"]["enum"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 });
@@ -70,3 +70,6 @@ fn names(path: &[&str]) -> Vec<&'static str> {
     let object = path.iter().fold(&*EVENT, |value, key| &value[*key]);
     object.as_object().into_iter().flat_map(|map| map.keys()).map(String::as_str).collect()
 }
+
+#[cfg(test)]
+mod tests;

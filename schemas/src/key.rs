@@ -33,10 +33,12 @@ impl RecordKey {
         Self { tenant: tenant.into(), subject: Subject::Anonymous(anonymous_id.into()) }
     }
 
+    /// Reads a key; the inverse of [`Self::to_bytes`] for ids without control characters.
     pub fn parse(bytes: &[u8]) -> Result<Self, KeyError> {
         let text = std::str::from_utf8(bytes).map_err(|_| KeyError)?;
-        let mut parts = text.splitn(3, SEPARATOR);
-        let (Some(tenant), Some(kind), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
+        let mut parts = text.split(SEPARATOR);
+        let (Some(tenant), Some(kind), Some(id), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(KeyError);
         };
         match kind {
@@ -66,5 +68,44 @@ impl fmt::Display for RecordKey {
             Subject::Anonymous(id) => ('a', id),
         };
         write!(f, "{}{SEPARATOR}{kind}{SEPARATOR}{id}", self.tenant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_tenant_kind_and_id_behind_separators() {
+        assert_eq!(RecordKey::user("acme", "u-1").to_bytes(), b"acme\x1fu\x1fu-1");
+        assert_eq!(RecordKey::anonymous("acme", "a-1").to_bytes(), b"acme\x1fa\x1fa-1");
+        assert_eq!(RecordKey::user("acme", "u-1").user_id(), Some("u-1"));
+        assert_eq!(RecordKey::anonymous("acme", "a-1").user_id(), None);
+    }
+
+    #[test]
+    fn other_bytes_are_refused() {
+        let others: [&[u8]; 7] =
+            [b"", b"acme", b"acme\x1fu", b"acme\x1fx\x1f1", b"acme\x1fu\x1f1\x1f2", b"acme:u:1", b"\xff\x1fu\x1f1"];
+        for bytes in others {
+            assert_eq!(RecordKey::parse(bytes), Err(KeyError), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_come_back(tenant in "\\PC{0,20}", id in "\\PC{0,20}", is_user in any::<bool>()) {
+            let key = if is_user { RecordKey::user(tenant, id) } else { RecordKey::anonymous(tenant, id) };
+            prop_assert_eq!(RecordKey::parse(&key.to_bytes()), Ok(key));
+        }
+
+        #[test]
+        fn different_people_have_different_keys(a in ("[a-z]{1,2}", "[au]{1,2}"), b in ("[a-z]{1,2}", "[au]{1,2}")) {
+            let [key_a, key_b] = [&a, &b].map(|(tenant, id)| RecordKey::user(tenant, id).to_bytes());
+            prop_assert_eq!(key_a == key_b, a == b);
+            prop_assert_ne!(RecordKey::user(&a.0, &a.1).to_bytes(), RecordKey::anonymous(&a.0, &a.1).to_bytes());
+        }
     }
 }

@@ -17,6 +17,8 @@ pub mod key;
 pub mod message;
 pub mod record;
 pub mod rejected;
+#[cfg(test)]
+mod samples;
 pub mod state;
 pub mod time;
 pub mod topics;

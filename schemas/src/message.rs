@@ -18,6 +18,9 @@ use crate::{
     topics,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Namespace of every record.
 pub const NAMESPACE: &str = "io.ttf.telemetry.v1";
 

@@ -13,7 +13,7 @@ pub struct RejectedEvent {
     #[serde(default)]
     pub reasons: Vec<RejectionReason>,
     /// As received, redacted by the privacy policy; cut at the configured length (see `payload_bytes`).
-    #[serde(with = "serde_bytes_compat")]
+    #[serde(with = "byte_string")]
     pub payload: Vec<u8>,
     /// Length of the original before any cut.
     pub payload_bytes: i64,
@@ -38,8 +38,11 @@ pub struct RejectionReason {
     pub message: String,
 }
 
-mod serde_bytes_compat {
-    use serde::{Deserializer, Serializer, de::Visitor};
+mod byte_string {
+    use serde::{
+        Deserializer, Serializer,
+        de::{SeqAccess, Visitor},
+    };
 
     pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
@@ -47,7 +50,7 @@ mod serde_bytes_compat {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         struct Bytes;
-        impl Visitor<'_> for Bytes {
+        impl<'de> Visitor<'de> for Bytes {
             type Value = Vec<u8>;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("bytes")
@@ -56,6 +59,14 @@ mod serde_bytes_compat {
                 Ok(bytes.to_vec())
             }
             fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+            // What serde_json makes of bytes.
+            fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<u8>, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(byte) = numbers.next_element()? {
+                    bytes.push(byte);
+                }
                 Ok(bytes)
             }
         }

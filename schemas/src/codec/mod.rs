@@ -8,8 +8,10 @@
 mod error;
 mod framing;
 mod registry;
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
+use std::{io::Read, sync::Arc};
 
 use serde::Deserialize;
 use serde_avro_fast::{Schema, de::DeserializerState, ser::SerializerConfig};
@@ -103,5 +105,9 @@ fn decode_datum<'de, V: Deserialize<'de>>(
 ) -> Result<V, DecodeError> {
     let malformed = |detail: String| DecodeError::Malformed { message: message.name(), detail };
     let mut state = DeserializerState::from_slice(datum, schema);
-    V::deserialize(state.deserializer()).map_err(|error| malformed(error.to_string()))
+    let value = V::deserialize(state.deserializer()).map_err(|error| malformed(error.to_string()))?;
+    match state.into_reader().read(&mut [0]) {
+        Ok(0) => Ok(value),
+        _ => Err(malformed("bytes are left over behind it".to_owned())),
+    }
 }

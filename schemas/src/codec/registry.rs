@@ -4,6 +4,8 @@
 //! async worker (which then waits for the answer, once per schema). What is known stays known through an outage.
 
 mod client;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
