@@ -1,0 +1,165 @@
+//! Sections `gateway`, `privacy` and `plan` of the configuration.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use service_kit::config::{ByteSize, HumanDuration};
+
+pub use crate::privacy::PrivacyConfig;
+
+/// Section `gateway`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Where clients connect; port 0 takes any free port.
+    pub listen: SocketAddr,
+    pub auth: AuthConfig,
+    pub limits: LimitsConfig,
+    /// A request's head must be complete within this time; idle connections are closed after it, too.
+    pub header_timeout: HumanDuration,
+    /// A request's body must be complete within this time.
+    pub body_timeout: HumanDuration,
+    /// Events that the log has not acknowledged within this time are answered with `retry`.
+    pub ack_timeout: HumanDuration,
+    /// A client's clock may be off by so much before its timestamps are corrected.
+    pub max_skew: HumanDuration,
+    /// Events further in the future are rejected.
+    pub max_future: HumanDuration,
+    pub kafka_ingress: KafkaIngressConfig,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthConfig {
+    pub mode: AuthMode,
+    /// Tenant of requests without a key, where those are taken.
+    pub keyless_tenant: String,
+    /// Requests without a key, where keys are required: only `test` events, only so many a second.
+    pub smoke_test: SmokeTestConfig,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMode {
+    /// Every request needs a key, but for the smoke test.
+    Required,
+    /// Requests without a key may do everything. For `ttf dev` and tests.
+    Open,
+}
+
+/// The lane for requests without a key.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmokeTestConfig {
+    pub requests_per_second: u32,
+    pub burst: u32,
+}
+
+/// What a request may weigh.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// One event's JSON.
+    pub event_bytes: ByteSize,
+    pub batch_events: usize,
+    /// A body after decompression.
+    pub batch_bytes: ByteSize,
+    /// A body as it is sent.
+    pub body_bytes: ByteSize,
+    /// A request's line and headers together.
+    pub header_bytes: ByteSize,
+    /// All bodies that are not answered yet; beyond it requests get 503 at once.
+    pub in_flight_bytes: ByteSize,
+    /// Open client connections; more wait in the system's queue.
+    pub connections: usize,
+    /// A rejected event's bytes are cut at this length on the rejected topic.
+    pub rejected_payload_bytes: ByteSize,
+}
+
+/// Events produced straight to `telemetry.events.raw.v1`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaIngressConfig {
+    pub enabled: bool,
+    pub group: String,
+    /// Stable name of this process among the gateways; part of the transactional id.
+    pub ordinal: String,
+    /// Tenant of every record on the raw topic.
+    pub tenant: String,
+    /// Outputs become visible after at most this time.
+    pub commit_interval: HumanDuration,
+}
+
+/// Section `plan`: reserved for tracking plans.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PlanConfig {
+    #[serde(deserialize_with = "nothing_yet")]
+    rules: BTreeMap<String, serde_json::Value>,
+}
+
+fn nothing_yet<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, serde_json::Value>, D::Error> {
+    let rules = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
+    if rules.is_empty() {
+        return Ok(rules);
+    }
+    Err(serde::de::Error::custom("tracking plans are not available yet; the section must stay empty"))
+}
+
+/// A value that can be written but not be worked with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("gateway.{setting}: {problem}")]
+pub struct InvalidSetting {
+    pub setting: &'static str,
+    pub problem: &'static str,
+}
+
+/// The smallest buffer the HTTP server works with.
+const MIN_HEADER_BYTES: usize = 8 * 1024;
+
+impl GatewayConfig {
+    /// Checks what the types cannot say.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        let limits = &self.limits;
+        let rules = [
+            (limits.header_bytes.as_usize() >= MIN_HEADER_BYTES, "limits.header_bytes", "must be at least 8KiB"),
+            (limits.event_bytes.bytes() > 0, "limits.event_bytes", "must not be 0"),
+            (limits.batch_events > 0, "limits.batch_events", "must not be 0"),
+            (limits.connections > 0, "limits.connections", "must not be 0"),
+            (limits.event_bytes <= limits.batch_bytes, "limits.event_bytes", "must not exceed limits.batch_bytes"),
+            (
+                limits.in_flight_bytes.bytes() >= limits.batch_bytes.bytes().saturating_add(limits.body_bytes.bytes()),
+                "limits.in_flight_bytes",
+                "must hold at least one whole request (limits.batch_bytes and limits.body_bytes together)",
+            ),
+            (self.auth.smoke_test.burst > 0, "auth.smoke_test.burst", "must not be 0"),
+        ];
+        match rules.into_iter().find(|(holds, ..)| !holds) {
+            None => Ok(()),
+            Some((_, setting, problem)) => Err(InvalidSetting { setting, problem }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_refused_until_there_are_plans() {
+        assert!(serde_json::from_str::<PlanConfig>("{}").is_ok());
+        let refused = serde_json::from_str::<PlanConfig>(r#"{"mode":"warn"}"#).unwrap_err().to_string();
+        assert!(refused.contains("not available yet"), "{refused}");
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        let mut config = crate::testing::gateway_config();
+        assert_eq!(config.validate(), Ok(()));
+        config.limits.in_flight_bytes = config.limits.batch_bytes;
+        insta::assert_snapshot!(config.validate().unwrap_err(), @"gateway.limits.in_flight_bytes: must hold at least one whole request (limits.batch_bytes and limits.body_bytes together)");
+    }
+}

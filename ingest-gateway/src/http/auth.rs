@@ -1,0 +1,217 @@
+//! Who calls: API keys, their tenants and scopes.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, StatusCode, header};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use service_kit::config::{KeyScope, TenantsConfig};
+use sha2::{Digest, Sha256};
+
+use super::error::ApiError;
+use crate::config::{AuthConfig, AuthMode};
+
+/// The keys of all tenants.
+#[derive(Debug)]
+pub struct Keys {
+    mode: AuthMode,
+    keyless_tenant: Arc<str>,
+    known: Vec<Key>,
+}
+
+#[derive(Debug)]
+struct Key {
+    sha256: [u8; 32],
+    tenant: Arc<str>,
+    name: Arc<str>,
+    scopes: Vec<KeyScope>,
+}
+
+/// Who sent a request.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub tenant: Arc<str>,
+    /// The key's name, for the audit log.
+    pub name: Arc<str>,
+    lane: Lane,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Lane {
+    Key(Vec<KeyScope>),
+    /// No key where none is needed.
+    Open,
+    /// No key where one is needed.
+    SmokeTest,
+}
+
+impl Caller {
+    /// True when only `test` events may be taken from this caller.
+    pub fn is_smoke_test(&self) -> bool {
+        self.lane == Lane::SmokeTest
+    }
+
+    /// Refuses a caller that lacks a scope. The smoke test has none but the one for its test events.
+    pub fn require(&self, scope: KeyScope) -> Result<(), ApiError> {
+        match &self.lane {
+            Lane::Open => Ok(()),
+            Lane::Key(scopes) if scopes.contains(&scope) => Ok(()),
+            Lane::SmokeTest if scope == KeyScope::Ingest => Ok(()),
+            Lane::SmokeTest => Err(key_missing()),
+            Lane::Key(_) => {
+                let message = format!("this key lacks the scope `{}`", scope_name(scope));
+                Err(ApiError::new(StatusCode::FORBIDDEN, "scope_missing", message)
+                    .with_hint("use a key that has it, or add it under tenants.<tenant>.keys"))
+            }
+        }
+    }
+}
+
+/// A key is needed and none was given.
+pub fn key_missing() -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "key_missing", "an API key is needed")
+        .with_hint("send `Authorization: Bearer <key>`; without a key only events of event_type `test` are taken")
+}
+
+impl Keys {
+    pub fn new(auth: &AuthConfig, tenants: &TenantsConfig) -> Self {
+        let known = tenants
+            .iter()
+            .flat_map(|(tenant, config)| config.keys.iter().map(move |key| (tenant, key)))
+            .map(|(tenant, key)| Key {
+                sha256: *key.sha256.bytes(),
+                tenant: tenant.into(),
+                name: key.name.as_str().into(),
+                scopes: key.scopes.clone(),
+            })
+            .collect();
+        Self { mode: auth.mode, keyless_tenant: auth.keyless_tenant.as_str().into(), known }
+    }
+
+    /// Tells who sent a request with these headers.
+    pub fn identify(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let key = presented(headers)?.and_then(|key| self.find(&key).map_or(Some(Err(())), |key| Some(Ok(key))));
+        match (key, self.mode) {
+            (Some(Ok(key)), _) => Ok(Caller {
+                tenant: key.tenant.clone(),
+                name: key.name.clone(),
+                lane: Lane::Key(key.scopes.clone()),
+            }),
+            // Clients that insist on some key work without one being set up.
+            (Some(Err(())) | None, AuthMode::Open) => Ok(self.keyless("open", Lane::Open)),
+            (Some(Err(())), AuthMode::Required) => {
+                Err(ApiError::new(StatusCode::UNAUTHORIZED, "key_unknown", "this API key is not known")
+                    .with_hint("keys are listed by their SHA-256 under tenants.<tenant>.keys"))
+            }
+            (None, AuthMode::Required) => Ok(self.keyless("smoke-test", Lane::SmokeTest)),
+        }
+    }
+
+    fn keyless(&self, name: &str, lane: Lane) -> Caller {
+        Caller { tenant: self.keyless_tenant.clone(), name: name.into(), lane }
+    }
+
+    /// Compares with every key in full, so that the time taken tells nothing about any of them.
+    fn find(&self, presented: &str) -> Option<&Key> {
+        let sha256: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
+        let mut found = None;
+        for key in &self.known {
+            let difference = key.sha256.iter().zip(&sha256).fold(0, |difference, (a, b)| difference | (a ^ b));
+            if std::hint::black_box(difference) == 0 {
+                found = Some(key);
+            }
+        }
+        found
+    }
+}
+
+/// The key a request carries: `Authorization: Bearer`, `X-Api-Key`, or the user of HTTP Basic.
+fn presented(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let malformed = || {
+        ApiError::new(StatusCode::UNAUTHORIZED, "key_malformed", "the Authorization header cannot be read")
+            .with_hint("send `Authorization: Bearer <key>`, or `Basic` with the key as the user")
+    };
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let (scheme, rest) = value.to_str().ok().and_then(|text| text.trim().split_once(' ')).ok_or_else(malformed)?;
+        let key = match scheme.to_ascii_lowercase().as_str() {
+            "bearer" => rest.trim().to_owned(),
+            "basic" => basic_user(rest.trim()).ok_or_else(malformed)?,
+            _ => return Err(malformed()),
+        };
+        return if key.is_empty() { Err(malformed()) } else { Ok(Some(key)) };
+    }
+    let key = headers.get("x-api-key").map(|value| value.to_str().map(|key| key.trim().to_owned()));
+    key.transpose().map_err(|_| malformed())
+}
+
+fn basic_user(encoded: &str) -> Option<String> {
+    let decoded = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
+    let user = decoded.split_once(':').map_or(decoded.as_str(), |(user, _)| user);
+    Some(user.to_owned())
+}
+
+const fn scope_name(scope: KeyScope) -> &'static str {
+    match scope {
+        KeyScope::Ingest => "ingest",
+        KeyScope::Read => "read",
+        KeyScope::Admin => "admin",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+    use crate::testing;
+
+    fn identify(mode: AuthMode, name: &'static str, value: &str) -> Result<(String, Caller), &'static str> {
+        let auth = AuthConfig { mode, ..testing::gateway_config().auth };
+        let keys = Keys::new(&auth, &testing::tenants());
+        let mut headers = HeaderMap::new();
+        if !value.is_empty() {
+            headers.insert(name, HeaderValue::from_str(value).unwrap());
+        }
+        keys.identify(&headers).map(|caller| (caller.name.to_string(), caller)).map_err(|error| error.code)
+    }
+
+    fn name(mode: AuthMode, header: &'static str, value: &str) -> Result<String, &'static str> {
+        identify(mode, header, value).map(|(name, _)| name)
+    }
+
+    #[test]
+    fn a_key_is_found_wherever_clients_put_it() {
+        let basic = format!("Basic {}", BASE64.encode("acme-secret:"));
+        assert_eq!(name(AuthMode::Required, "authorization", "Bearer acme-secret"), Ok("acme ingest".into()));
+        assert_eq!(name(AuthMode::Required, "authorization", "bearer  acme-secret"), Ok("acme ingest".into()));
+        assert_eq!(name(AuthMode::Required, "authorization", &basic), Ok("acme ingest".into()));
+        assert_eq!(name(AuthMode::Required, "x-api-key", "acme-secret"), Ok("acme ingest".into()));
+    }
+
+    #[test]
+    fn a_wrong_key_is_refused_and_no_key_is_a_smoke_test() {
+        assert_eq!(name(AuthMode::Required, "x-api-key", "acme-secre"), Err("key_unknown"));
+        assert_eq!(name(AuthMode::Required, "authorization", "Digest x"), Err("key_malformed"));
+        assert_eq!(name(AuthMode::Required, "authorization", "Basic %%%"), Err("key_malformed"));
+        let (_, caller) = identify(AuthMode::Required, "x-api-key", "").unwrap();
+        assert!(caller.is_smoke_test());
+        assert_eq!(caller.require(KeyScope::Read).unwrap_err().code, "key_missing");
+    }
+
+    #[test]
+    fn where_keys_are_not_needed_any_key_will_do() {
+        for key in ["", "whatever"] {
+            let (_, caller) = identify(AuthMode::Open, "x-api-key", key).unwrap();
+            assert_eq!(&*caller.tenant, "default");
+            assert!(caller.require(KeyScope::Admin).is_ok());
+        }
+        let (_, caller) = identify(AuthMode::Open, "x-api-key", "acme-secret").unwrap();
+        assert_eq!(&*caller.tenant, "acme");
+    }
+
+    #[test]
+    fn a_key_does_only_what_its_scopes_say() {
+        let (_, caller) = identify(AuthMode::Required, "x-api-key", "acme-secret").unwrap();
+        assert!(caller.require(KeyScope::Ingest).is_ok());
+        assert_eq!(caller.require(KeyScope::Admin).unwrap_err().status, StatusCode::FORBIDDEN);
+    }
+}

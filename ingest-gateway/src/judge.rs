@@ -1,0 +1,177 @@
+//! The one decision every event passes through, whichever way it came in: take it or refuse it. Pure but for the ids
+//! it makes up.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use service_kit::config::TenantsConfig;
+use sha2::{Digest, Sha256};
+use telemetry_schemas::{
+    event::{Event, EventType},
+    ids::new_event_id,
+    json_schema::EVENT_SCHEMA_VERSION,
+    rejected::{RejectedEvent, RejectionReason},
+    time::{EventTime, Millis},
+};
+
+use crate::{
+    batch::RawEvent,
+    metrics::EventMetrics,
+    normalise::{self, ClockRules},
+    privacy::Policy,
+    validate::{self, Code, Invalid, Violation},
+};
+
+/// Where no tenant's configuration says otherwise: 400 days.
+pub const DEFAULT_MAX_AGE: Millis = Millis(400 * 86_400_000);
+
+/// How and when an event came in.
+#[derive(Debug, Clone)]
+pub struct Reception<'r> {
+    pub tenant: &'r str,
+    /// `http` or `kafka`.
+    pub source: &'static str,
+    pub received_at: EventTime,
+    pub sent_at: Option<EventTime>,
+    /// Topic, partition and offset, when it came from a topic.
+    pub origin: Option<(&'r str, i32, i64)>,
+}
+
+/// What was decided about an event.
+#[derive(Debug)]
+pub enum Judged {
+    Accepted(Box<Event>),
+    Rejected(Box<Rejection>),
+}
+
+/// A refused event.
+#[derive(Debug)]
+pub struct Rejection {
+    /// Never empty.
+    pub violations: Vec<Violation>,
+    pub event_id: Option<String>,
+    /// True when it said of itself that it is a `test`.
+    pub is_test: bool,
+    /// What goes to the rejected topic.
+    pub event: RejectedEvent,
+}
+
+impl Rejection {
+    /// The code it is counted under.
+    pub fn reason(&self) -> &'static str {
+        self.violations.first().map_or("unknown", |violation| violation.code.as_str())
+    }
+}
+
+impl Judged {
+    /// True when this is a `test` event, valid or not.
+    pub fn is_test(&self) -> bool {
+        match self {
+            Self::Accepted(event) => event.event_type == EventType::Test,
+            Self::Rejected(rejection) => rejection.is_test,
+        }
+    }
+}
+
+/// Rules and limits, the same for every way in.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    pub event_bytes: usize,
+    pub rejected_payload_bytes: usize,
+    pub max_skew: Millis,
+    pub max_future: Millis,
+    /// For the tenants' `max_event_age`.
+    pub tenants: Arc<TenantsConfig>,
+    pub policy: Policy,
+    pub metrics: EventMetrics,
+}
+
+impl Judge {
+    /// Decides about one event.
+    pub fn event(&self, raw: &RawEvent, reception: &Reception<'_>) -> Judged {
+        if !raw.is_utf8 {
+            let violation = Violation::new(Code::InvalidUtf8, "", "the event holds bytes that are not UTF-8");
+            return self.reject(Invalid::unread(violation), &raw.bytes, reception);
+        }
+        let mut checked = match validate::event(&raw.bytes, self.event_bytes) {
+            Ok(checked) => checked,
+            Err(invalid) => return self.reject(*invalid, &raw.bytes, reception),
+        };
+        let clock = self.clock_of(reception.tenant);
+        let times = normalise::times(checked.timestamp(), reception.sent_at, reception.received_at, &clock);
+        let times = match times {
+            Ok(times) => times,
+            Err(violation) => return self.reject(checked.into_invalid(violation), &raw.bytes, reception),
+        };
+        self.redact(checked.content_mut());
+        let new_id = || new_event_id(reception.received_at);
+        let event = normalise::event(checked.take(), times, reception.tenant, reception.source, new_id);
+        Judged::Accepted(Box::new(event))
+    }
+
+    fn clock_of(&self, tenant: &str) -> ClockRules {
+        let max_age = self.tenants.max_event_age(tenant).map_or(DEFAULT_MAX_AGE, |age| Millis(age.millis()));
+        ClockRules { max_skew: self.max_skew, max_future: self.max_future, max_age }
+    }
+
+    /// Refuses a body of which not even the events could be told apart.
+    pub fn unreadable(&self, violation: Violation, body: &Bytes, reception: &Reception<'_>) -> Rejection {
+        self.rejection(Invalid::unread(violation), body, reception)
+    }
+
+    fn reject(&self, invalid: Invalid, raw: &Bytes, reception: &Reception<'_>) -> Judged {
+        Judged::Rejected(Box::new(self.rejection(invalid, raw, reception)))
+    }
+
+    fn rejection(&self, invalid: Invalid, raw: &Bytes, reception: &Reception<'_>) -> Rejection {
+        let reasons = invalid
+            .violations
+            .iter()
+            .map(|violation| RejectionReason {
+                code: violation.code.as_str().to_owned(),
+                path: violation.path.clone(),
+                message: violation.message.clone(),
+            })
+            .collect();
+        let mut payload = self.redacted_text(invalid.content).unwrap_or_else(|| raw.to_vec());
+        payload.truncate(self.rejected_payload_bytes);
+        let origin = reception.origin;
+        Rejection {
+            is_test: invalid.event_type.as_deref() == Some("test"),
+            violations: invalid.violations,
+            event_id: invalid.event_id,
+            event: RejectedEvent {
+                tenant: reception.tenant.to_owned(),
+                source: reception.source.to_owned(),
+                received_at: reception.received_at,
+                reasons,
+                payload,
+                payload_bytes: raw.len() as i64,
+                payload_sha256: hex::encode(Sha256::digest(raw)),
+                schema_version: EVENT_SCHEMA_VERSION,
+                topic: origin.map(|(topic, _, _)| topic.to_owned()),
+                partition: origin.map(|(_, partition, _)| partition),
+                offset: origin.map(|(_, _, offset)| offset),
+            },
+        }
+    }
+
+    /// The event's JSON after the privacy policy; `None` when the policy changes nothing and the original may stay.
+    fn redacted_text(&self, content: Option<Map<String, Value>>) -> Option<Vec<u8>> {
+        let mut map = content?;
+        if self.redact(&mut map) == 0 {
+            return None;
+        }
+        serde_json::to_vec(&map).ok()
+    }
+
+    /// Applies the privacy policy; returns the number of changed values.
+    fn redact(&self, content: &mut Map<String, Value>) -> usize {
+        let redactions = self.policy.apply(content);
+        for redaction in &redactions {
+            self.metrics.redacted(redaction.class, redaction.action);
+        }
+        redactions.len()
+    }
+}

@@ -1,0 +1,105 @@
+//! The gateway's figures. `tenant` labels are the configured tenants, anything else is `other`.
+
+use std::sync::Arc;
+
+use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge};
+use service_kit::{Metrics, config::TenantsConfig};
+
+use crate::outcome::Outcome;
+
+const LATENCY_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const LAG_BUCKETS: [f64; 9] = [0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0];
+
+/// Figures of the HTTP side.
+#[derive(Debug, Clone)]
+pub struct HttpMetrics {
+    pub requests: IntCounterVec,
+    pub duration: HistogramVec,
+    pub in_flight_bytes: IntGauge,
+    pub connections: IntGauge,
+}
+
+impl HttpMetrics {
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            requests: metrics.counter_vec(
+                "ttf_gateway_requests_total",
+                "HTTP requests answered, by route and status code.",
+                &["route", "code"],
+            ),
+            duration: metrics.histogram_vec(
+                "ttf_gateway_request_duration_seconds",
+                "Time from the request's head to the answer's head.",
+                &["route"],
+                &LATENCY_BUCKETS,
+            ),
+            in_flight_bytes: metrics
+                .gauge("ttf_gateway_in_flight_bytes", "Bytes of bodies whose requests are not answered yet."),
+            connections: metrics.gauge("ttf_gateway_connections", "Open client connections."),
+        }
+    }
+}
+
+/// Figures of events, whichever way they came in.
+#[derive(Debug, Clone)]
+pub struct EventMetrics {
+    received: IntCounterVec,
+    outcomes: IntCounterVec,
+    rejected: IntCounterVec,
+    lag: Histogram,
+    redactions: IntCounterVec,
+    tenants: Arc<TenantsConfig>,
+}
+
+impl EventMetrics {
+    pub fn new(metrics: &Metrics, tenants: Arc<TenantsConfig>) -> Self {
+        Self {
+            received: metrics.counter_vec(
+                "ttf_events_received_total",
+                "Events that came in, before anything was decided about them.",
+                &["tenant", "source"],
+            ),
+            outcomes: metrics.counter_vec(
+                "ttf_events_total",
+                "Events by their one outcome: accepted, duplicate, rejected, limited or retry.",
+                &["tenant", "source", "outcome"],
+            ),
+            rejected: metrics.counter_vec(
+                "ttf_events_rejected_total",
+                "Rejected events by the first reason.",
+                &["tenant", "reason"],
+            ),
+            lag: metrics.histogram(
+                "ttf_event_lag_seconds",
+                "Age of accepted events when they came in, by their own timestamps.",
+                &LAG_BUCKETS,
+            ),
+            redactions: metrics.counter_vec(
+                "ttf_pii_redactions_total",
+                "Values changed by the privacy policy before anything was written.",
+                &["class", "action"],
+            ),
+            tenants,
+        }
+    }
+
+    pub fn received(&self, tenant: &str, source: &str, events: u64) {
+        self.received.with_label_values(&[self.tenants.label(tenant), source]).inc_by(events);
+    }
+
+    pub fn outcomes(&self, tenant: &str, source: &str, outcome: Outcome, events: u64) {
+        self.outcomes.with_label_values(&[self.tenants.label(tenant), source, outcome.as_str()]).inc_by(events);
+    }
+
+    pub fn rejected(&self, tenant: &str, reason: &str) {
+        self.rejected.with_label_values(&[self.tenants.label(tenant), reason]).inc();
+    }
+
+    pub fn lag(&self, millis: i64) {
+        self.lag.observe(millis.max(0) as f64 / 1_000.0);
+    }
+
+    pub fn redacted(&self, class: &str, action: &str) {
+        self.redactions.with_label_values(&[class, action]).inc();
+    }
+}

@@ -1,0 +1,76 @@
+//! Puts records on the log and waits until each one is durable or the time is over.
+
+use std::{sync::Arc, time::Duration};
+
+use stream_runtime::log::{Delivery, LogError, NewRecord, Publisher};
+use tokio::time::{Instant, timeout_at};
+
+/// A record that is not known to be on the log; the sender is told to come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unacknowledged {
+    /// Too much waits for the log already.
+    Overloaded,
+    /// The log is away or refused the record.
+    Unavailable,
+    /// No answer within the acknowledgement time-out; the record may be there all the same.
+    TimedOut,
+}
+
+impl Unacknowledged {
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "log_unavailable",
+            Self::TimedOut => "ack_timeout",
+        }
+    }
+
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::Overloaded => "too many events wait for the log; nothing was taken",
+            Self::Unavailable => "the log did not take the event",
+            Self::TimedOut => "the log did not acknowledge the event in time",
+        }
+    }
+}
+
+/// The way onto the log.
+#[derive(Clone)]
+pub struct Outlet {
+    publisher: Arc<dyn Publisher>,
+    ack_timeout: Duration,
+}
+
+impl Outlet {
+    pub fn new(publisher: Arc<dyn Publisher>, ack_timeout: Duration) -> Self {
+        Self { publisher, ack_timeout }
+    }
+
+    /// Publishes every record; the answer has the fate of each, in the same order.
+    pub async fn publish(&self, records: Vec<NewRecord>) -> Vec<Result<(), Unacknowledged>> {
+        let deadline = Instant::now() + self.ack_timeout;
+        let deliveries: Vec<Result<Delivery, LogError>> =
+            records.into_iter().map(|record| self.publisher.publish(record)).collect();
+        let mut fates = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            // A delivery that ended in the meantime is seen even when the deadline has passed.
+            let fate = match delivery {
+                Ok(delivery) => timeout_at(deadline, delivery).await.map_err(|_| Unacknowledged::TimedOut),
+                Err(error) => Ok(Err(error)),
+            };
+            fates.push(fate.and_then(|result| result.map(|_| ()).map_err(|error| refused(&error))));
+        }
+        fates
+    }
+}
+
+fn refused(error: &LogError) -> Unacknowledged {
+    match error {
+        LogError::QueueFull => Unacknowledged::Overloaded,
+        LogError::Unavailable(_) => Unacknowledged::Unavailable,
+        error => {
+            tracing::error!(%error, "the log refused a record");
+            Unacknowledged::Unavailable
+        }
+    }
+}

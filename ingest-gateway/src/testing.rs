@@ -1,0 +1,56 @@
+//! What the tests of this crate share.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use service_kit::config::{KeyConfig, KeyHash, KeyScope, Sources, TenantConfig, TenantsConfig};
+use sha2::{Digest, Sha256};
+
+use crate::{GatewayConfig, PlanConfig, PrivacyConfig};
+
+#[derive(Deserialize)]
+struct Sections {
+    gateway: GatewayConfig,
+    privacy: PrivacyConfig,
+    #[allow(dead_code, reason = "reading it is the check")]
+    plan: PlanConfig,
+    #[serde(flatten)]
+    _others: BTreeMap<String, serde_json::Value>,
+}
+
+fn sections() -> Sections {
+    let defaults = include_str!("../../config/telemetry.yaml");
+    service_kit::config::load(Sources::defaults(defaults)).expect("the defaults are valid")
+}
+
+/// The section `gateway` of the default configuration, on any free port.
+pub fn gateway_config() -> GatewayConfig {
+    let mut config = sections().gateway;
+    config.listen = ([127, 0, 0, 1], 0).into();
+    config.kafka_ingress.enabled = false;
+    config
+}
+
+/// The section `privacy` of the default configuration.
+pub fn privacy_config() -> PrivacyConfig {
+    sections().privacy
+}
+
+/// The tenant `default` without keys, and `acme` with `acme-secret` (ingest), `acme-reader` and `acme-admin`.
+pub fn tenants() -> TenantsConfig {
+    let key = |name: &str, secret: &str, scope| KeyConfig {
+        name: name.to_owned(),
+        sha256: KeyHash::new(Sha256::digest(secret.as_bytes()).into()),
+        scopes: vec![scope],
+    };
+    let acme = TenantConfig {
+        keys: vec![
+            key("acme ingest", "acme-secret", KeyScope::Ingest),
+            key("acme read", "acme-reader", KeyScope::Read),
+            key("acme admin", "acme-admin", KeyScope::Admin),
+        ],
+        max_event_age: None,
+    };
+    let default = TenantConfig { keys: Vec::new(), max_event_age: None };
+    [("default".to_owned(), default), ("acme".to_owned(), acme)].into_iter().collect()
+}

@@ -1,0 +1,155 @@
+//! The rules of `context`: its known keys and what they hold.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use telemetry_schemas::event::{Consent, EventContext};
+
+use super::{
+    Code, Violation,
+    fields::{Findings, longer_than, too_long},
+    names::{bounded, nearest, pointer_segment},
+};
+
+const KEYS: [&str; 9] =
+    ["library", "locale", "timezone", "ip", "user_agent", "release", "segments", "experiments", "consent"];
+const TEXTS: [&str; 5] = ["locale", "timezone", "ip", "user_agent", "release"];
+const LIBRARY_KEYS: [&str; 2] = ["name", "version"];
+const CONSENT_KEYS: [&str; 2] = ["analytics", "marketing"];
+
+const MAX_TEXT: usize = 200;
+const MAX_USER_AGENT: usize = 1_000;
+const MAX_SEGMENTS: usize = 255;
+
+pub fn check(value: &Value, findings: &mut Findings) {
+    let Value::Object(context) = value else {
+        return findings.wrong_kind("/context", "an object", value);
+    };
+    unknown_keys(context, "/context", &KEYS, findings);
+    for key in TEXTS {
+        if let Some(value) = context.get(key) {
+            text(&format!("/context/{key}"), value, max_length(key), findings);
+        }
+    }
+    if let Some(library) = object(context, "library", findings) {
+        unknown_keys(library, "/context/library", &LIBRARY_KEYS, findings);
+        for (key, value) in library.iter().filter(|(key, _)| LIBRARY_KEYS.contains(&key.as_str())) {
+            text(&format!("/context/library/{key}"), value, MAX_TEXT, findings);
+        }
+    }
+    for key in ["segments", "experiments"] {
+        if let Some(map) = object(context, key, findings) {
+            texts_by_name(&format!("/context/{key}"), map, findings);
+        }
+    }
+    if let Some(consent) = object(context, "consent", findings) {
+        unknown_keys(consent, "/context/consent", &CONSENT_KEYS, findings);
+        for key in CONSENT_KEYS {
+            match consent.get(key) {
+                None if key == "analytics" => {
+                    let violation = Violation::new(
+                        Code::RequiredMissing,
+                        "/context/consent/analytics",
+                        "`consent.analytics` is required",
+                    );
+                    findings.add(violation.with_hint("say whether analytics was agreed to: true or false"));
+                }
+                None | Some(Value::Bool(_)) => {}
+                Some(value) => findings.wrong_kind(format!("/context/consent/{key}"), "a boolean", value),
+            }
+        }
+    }
+}
+
+/// Takes a checked `context` apart.
+pub fn take(mut context: Map<String, Value>) -> EventContext {
+    let mut library = match context.remove("library") {
+        Some(Value::Object(library)) => library,
+        _ => Map::new(),
+    };
+    let consent = context.get("consent").and_then(Value::as_object).map(|consent| {
+        let agreed = |key: &str| consent.get(key).and_then(Value::as_bool).unwrap_or(false);
+        Consent { analytics: agreed("analytics"), marketing: agreed("marketing") }
+    });
+    EventContext {
+        library_name: take_text(&mut library, "name"),
+        library_version: take_text(&mut library, "version"),
+        locale: take_text(&mut context, "locale"),
+        timezone: take_text(&mut context, "timezone"),
+        ip: take_text(&mut context, "ip"),
+        user_agent: take_text(&mut context, "user_agent"),
+        release: take_text(&mut context, "release"),
+        segments: take_texts(&mut context, "segments"),
+        experiments: take_texts(&mut context, "experiments"),
+        consent,
+    }
+}
+
+fn take_text(map: &mut Map<String, Value>, key: &str) -> Option<String> {
+    match map.remove(key) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn take_texts(map: &mut Map<String, Value>, key: &str) -> BTreeMap<String, String> {
+    let Some(Value::Object(texts)) = map.remove(key) else {
+        return BTreeMap::new();
+    };
+    texts
+        .into_iter()
+        .filter_map(|(name, value)| match value {
+            Value::String(text) => Some((name, text)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn max_length(key: &str) -> usize {
+    match key {
+        "user_agent" => MAX_USER_AGENT,
+        _ => MAX_TEXT,
+    }
+}
+
+fn object<'v>(context: &'v Map<String, Value>, key: &str, findings: &mut Findings) -> Option<&'v Map<String, Value>> {
+    match context.get(key)? {
+        Value::Object(map) => Some(map),
+        value => {
+            findings.wrong_kind(format!("/context/{key}"), "an object", value);
+            None
+        }
+    }
+}
+
+fn text(path: &str, value: &Value, max: usize, findings: &mut Findings) {
+    match value {
+        Value::String(text) if longer_than(text, max) => findings.add(too_long(path, max)),
+        Value::String(_) => {}
+        value => findings.wrong_kind(path, "a string", value),
+    }
+}
+
+fn texts_by_name(path: &str, map: &Map<String, Value>, findings: &mut Findings) {
+    if map.len() > MAX_SEGMENTS {
+        findings.add(Violation::new(Code::TooManyKeys, path, format!("must have at most {MAX_SEGMENTS} keys")));
+    }
+    for (name, value) in map {
+        match value {
+            Value::String(text) if !longer_than(text, MAX_TEXT) => {}
+            value => text(&format!("{path}/{}", pointer_segment(name)), value, MAX_TEXT, findings),
+        }
+    }
+}
+
+fn unknown_keys(map: &Map<String, Value>, path: &str, known: &[&str], findings: &mut Findings) {
+    for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
+        let message = format!("`{}` is not a known key of `{}`", bounded(key), path[1..].replace('/', "."));
+        let violation =
+            Violation::new(Code::AdditionalProperties, format!("{path}/{}", pointer_segment(key)), message);
+        findings.add(match nearest(key, known) {
+            Some(name) => violation.with_hint(format!("did you mean `{name}`?")),
+            None => violation.with_hint(format!("known keys: {}", known.join(", "))),
+        });
+    }
+}
