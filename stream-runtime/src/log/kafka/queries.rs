@@ -1,0 +1,184 @@
+//! Questions to the cluster: watermarks, times, topics, committed offsets, identities.
+
+use std::{
+    sync::{Arc, Weak},
+    thread,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+};
+
+use super::{
+    close::close,
+    context::LogLines,
+    error::{classify, classify_code, is_unknown_topic},
+    record::{from_committed, list},
+    settings::Settings,
+};
+use crate::log::{ClusterId, Committed, Isolation, LogError, TopicInfo, TopicPartition};
+
+type Client = BaseConsumer<LogLines>;
+
+/// The clients that ask, made when first needed. There are two: librdkafka answers with the high watermark or
+/// the last stable offset depending on the isolation level of the client.
+pub(super) struct Queries {
+    settings: Settings,
+    committed: Mutex<Option<Arc<Client>>>,
+    uncommitted: Mutex<Option<Arc<Client>>>,
+}
+
+impl Queries {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, committed: Mutex::new(None), uncommitted: Mutex::new(None) }
+    }
+
+    /// The oldest offset kept and the end as this isolation sees it.
+    pub(super) fn watermarks(
+        &self,
+        at: &TopicPartition,
+        isolation: Isolation,
+        timeout: Duration,
+    ) -> Result<(i64, i64), LogError> {
+        self.client(isolation)?
+            .fetch_watermarks(&at.topic, at.partition, timeout)
+            .map_err(|error| classify(&error, &format!("reading the watermarks of {at}"), Some(&at.topic)))
+    }
+
+    pub(super) fn offset_for_time(
+        &self,
+        at: &TopicPartition,
+        timestamp_ms: i64,
+        timeout: Duration,
+    ) -> Result<i64, LogError> {
+        // Taken first: a record that comes in between is at or after it.
+        let (_, end) = self.watermarks(at, Isolation::ReadCommitted, timeout)?;
+        let doing = format!("looking up a time in {at}");
+        let failed = |error| classify(&error, &doing, Some(&at.topic));
+        let mut asked = TopicPartitionList::new();
+        // librdkafka takes the time where the offset stands.
+        asked.add_partition(&at.topic, at.partition).set_offset(Offset::Offset(timestamp_ms.max(0))).map_err(failed)?;
+        let found = self.client(Isolation::ReadCommitted)?.offsets_for_times(asked, timeout).map_err(failed)?;
+        let elements = found.elements();
+        let element = elements.first().ok_or_else(|| LogError::Unavailable(format!("{doing}: no answer")))?;
+        element.error().map_err(failed)?;
+        match element.offset() {
+            Offset::Offset(offset) => Ok(offset),
+            _ => Ok(end),
+        }
+    }
+
+    pub(super) fn topics(&self, names: Option<&[&str]>, timeout: Duration) -> Result<Vec<TopicInfo>, LogError> {
+        let described = self.described(timeout)?;
+        let wanted = |name: &str| names.is_none_or(|names| names.contains(&name));
+        Ok(described.into_iter().filter(|topic| wanted(&topic.info.name)).map(|topic| topic.info).collect())
+    }
+
+    /// Every topic, and whether all of its partitions have a leader.
+    pub(super) fn described(&self, timeout: Duration) -> Result<Vec<Described>, LogError> {
+        let metadata = self
+            .client(Isolation::ReadUncommitted)?
+            .fetch_metadata(None, timeout)
+            .map_err(|error| classify(&error, &format!("listing topics of {}", self.settings.brokers()), None))?;
+        let mut described = Vec::new();
+        for topic in metadata.topics() {
+            if let Some(code) = topic.error() {
+                if is_unknown_topic(code.into()) {
+                    continue;
+                }
+                // Its partitions are being moved: what there is of them is listed all the same.
+                if topic_is_empty(topic) {
+                    continue;
+                }
+            }
+            let partitions = topic.partitions();
+            described.push(Described {
+                info: TopicInfo { name: topic.name().to_owned(), partitions: partitions.len() as i32 },
+                led: partitions.iter().all(|partition| partition.leader() >= 0),
+            });
+        }
+        Ok(described)
+    }
+
+    pub(super) fn committed(
+        &self,
+        group: &str,
+        of: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<Committed>, LogError> {
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        let doing = format!("reading the committed offsets of group `{group}`");
+        let client: Client = self
+            .settings
+            .asking_for_group(group)
+            .create_with_context(LogLines)
+            .map_err(|error| classify(&error, &doing, None))?;
+        let answer = client.committed_offsets(list(of), timeout).map_err(|error| classify(&error, &doing, None));
+        close(client, Duration::from_secs(2));
+        from_committed(&answer?)
+    }
+
+    pub(super) fn cluster_id(&self, timeout: Duration) -> Result<ClusterId, LogError> {
+        self.client(Isolation::ReadUncommitted)?.client().fetch_cluster_id(timeout).ok_or_else(|| {
+            classify_code(
+                rdkafka::error::RDKafkaErrorCode::OperationTimedOut,
+                &format!("reading the cluster's id from {}", self.settings.brokers()),
+                None,
+            )
+        })
+    }
+
+    fn client(&self, isolation: Isolation) -> Result<Arc<Client>, LogError> {
+        let slot = match isolation {
+            Isolation::ReadCommitted => &self.committed,
+            Isolation::ReadUncommitted => &self.uncommitted,
+        };
+        let mut slot = slot.lock();
+        if let Some(client) = slot.as_ref() {
+            return Ok(client.clone());
+        }
+        let client: Client = self
+            .settings
+            .asking(isolation)
+            .create_with_context(LogLines)
+            .map_err(|error| classify(&error, "making a Kafka client", None))?;
+        let client = Arc::new(client);
+        keep_polled(Arc::downgrade(&client))?;
+        *slot = Some(client.clone());
+        Ok(client)
+    }
+}
+
+/// A topic as the cluster describes it.
+pub(super) struct Described {
+    pub(super) info: TopicInfo,
+    /// All of its partitions have a leader: it can be written.
+    pub(super) led: bool,
+}
+
+/// Metadata of a topic with an error may carry no list of partitions at all, which must not be touched then.
+fn topic_is_empty(topic: &rdkafka::metadata::MetadataTopic) -> bool {
+    topic.error().is_some_and(|code| {
+        rdkafka::error::RDKafkaErrorCode::from(code) != rdkafka::error::RDKafkaErrorCode::LeaderNotAvailable
+    })
+}
+
+/// Takes librdkafka's log lines and errors off the client's queue, which would grow without bound, for as long
+/// as somebody has the client.
+fn keep_polled(client: Weak<Client>) -> Result<(), LogError> {
+    thread::Builder::new()
+        .name("kafka-queries".into())
+        .spawn(move || {
+            while let Some(client) = client.upgrade() {
+                // Nothing is assigned, so that nothing but events can come; those are logged on the way.
+                drop(client.poll(Duration::from_millis(250)));
+            }
+        })
+        .map(drop)
+        .map_err(|error| LogError::Fatal(format!("cannot start a thread: {error}")))
+}

@@ -1,0 +1,370 @@
+//! A member of a consumer group.
+//!
+//! librdkafka asks for assignments to be answered. Its questions are recorded by [`Membership::rebalance`] and
+//! handed out by the next poll; the answer is the application's [`Subscription::assign`] or
+//! [`Subscription::release`], and librdkafka waits for it.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rdkafka::{
+    ClientContext, Message, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
+    types::RDKafkaRespErr,
+};
+use tracing::warn;
+
+use super::{
+    close::close,
+    context::{log_error_event, log_line},
+    error::{classify, classify_code, is_refusal, is_unknown_topic},
+    places::Places,
+    progress::Progress,
+    queries::Queries,
+    record::{from_committed, lend, list, list_at, list_to_commit, partitions_of},
+    settings::Settings,
+};
+use crate::log::{
+    Committed, GroupMetadata, Isolation, LogError, NextOffset, Polled, Position, RecordRef, SubscribeOptions,
+    Subscription, TopicPartition,
+};
+
+/// Leaving the group waits for its coordinator at most this long.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// A seek is answered by librdkafka itself, without the broker.
+const SEEK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long one watermark may take when a position turned out to be out of range.
+const WATERMARK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A question of librdkafka that waits for its answer.
+enum Question {
+    Assign(Vec<TopicPartition>),
+    Revoke(Vec<TopicPartition>),
+}
+
+/// Records the group's questions; also the context of the client.
+#[derive(Default)]
+struct Membership {
+    questions: Mutex<VecDeque<Question>>,
+    /// The reason given with the last error event.
+    reason: Mutex<String>,
+    /// Nobody listens any more: answer at once, so that the consumer can close.
+    closing: AtomicBool,
+}
+
+impl ClientContext for Membership {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error_event(&error, reason);
+        reason.clone_into(&mut self.reason.lock());
+    }
+}
+
+impl ConsumerContext for Membership {
+    /// Overrides the whole answer: rdkafka's own assigns at once and drops errors.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let assigns = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Ordering::Acquire) {
+            let answered = if assigns { consumer.assign(&TopicPartitionList::new()) } else { consumer.unassign() };
+            if let Err(error) = answered {
+                warn!(%error, "could not give up partitions while closing");
+            }
+            return;
+        }
+        let partitions = partitions_of(partitions);
+        let question = if assigns { Question::Assign(partitions) } else { Question::Revoke(partitions) };
+        self.questions.lock().push_back(question);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            warn!(%error, "offsets were not committed");
+        }
+    }
+}
+
+pub(super) struct KafkaSubscription {
+    /// Taken only when dropped.
+    consumer: Option<BaseConsumer<Membership>>,
+    queries: Arc<Queries>,
+    topics: Vec<String>,
+    group: Option<GroupMetadata>,
+    /// What is assigned, and how far each partition was visited.
+    places: Places,
+    /// How far partitions are read beyond the last record visited.
+    progress: Mutex<Progress>,
+    paused: BTreeSet<TopicPartition>,
+    /// An error that came after records had been visited.
+    postponed: Option<LogError>,
+}
+
+impl KafkaSubscription {
+    pub(super) fn new(
+        settings: &Settings,
+        queries: Arc<Queries>,
+        options: &SubscribeOptions,
+    ) -> Result<Self, LogError> {
+        if options.topics.is_empty() {
+            return Err(LogError::Invalid(format!("group `{}` subscribes to no topic", options.group)));
+        }
+        let failed = |error| classify(&error, &format!("joining group `{}`", options.group), None);
+        let consumer: BaseConsumer<Membership> =
+            settings.member(options).create_with_context(Membership::default()).map_err(failed)?;
+        let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).map_err(failed)?;
+        Ok(Self {
+            consumer: Some(consumer),
+            queries,
+            topics: options.topics.clone(),
+            group: None,
+            places: Places::default(),
+            progress: Mutex::new(Progress::new(settings.probe(options.isolation))),
+            paused: BTreeSet::new(),
+            postponed: None,
+        })
+    }
+
+    fn consumer(&self) -> &BaseConsumer<Membership> {
+        self.consumer.as_ref().expect("the consumer is there until the subscription is dropped")
+    }
+
+    fn next_question(&self) -> Option<Polled> {
+        let question = self.consumer().context().questions.lock().pop_front()?;
+        Some(match question {
+            Question::Assign(partitions) => Polled::Assigned(partitions),
+            Question::Revoke(partitions) if self.assignment_lost() => Polled::Lost(partitions),
+            Question::Revoke(partitions) => Polled::Revoked(partitions),
+        })
+    }
+
+    fn is_asked(&self) -> bool {
+        !self.consumer().context().questions.lock().is_empty()
+    }
+
+    /// The error that made this member unusable. librdkafka drops its partitions then without asking: whoever
+    /// went on polling would wait for ever.
+    fn fatal(&self) -> Option<LogError> {
+        let (code, reason) = self.consumer().client().fatal_error()?;
+        Some(match code {
+            Code::FencedInstanceId => LogError::Replaced(reason),
+            _ => LogError::Fatal(reason),
+        })
+    }
+
+    /// What an error event means to the application; `None` for what librdkafka mends by itself.
+    fn judge(&self, error: &KafkaError) -> Option<LogError> {
+        if let Some(fatal) = self.fatal() {
+            return Some(fatal);
+        }
+        let code = error.rdkafka_error_code()?;
+        let reason = || self.consumer().context().reason.lock().clone();
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
+                Some(self.out_of_range().unwrap_or_else(|| LogError::Unavailable(reason())))
+            }
+            code if is_unknown_topic(code) => {
+                let reason = reason();
+                let named = self.topics.iter().find(|topic| reason.contains(topic.as_str()));
+                Some(LogError::UnknownTopic(named.cloned().unwrap_or_else(|| self.topics.join(", "))))
+            }
+            // The group takes the partitions away, which is told as an event of its own.
+            Code::PollExceeded => None,
+            // One broker of several, or one that will be back.
+            Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut | Code::NetworkException => None,
+            code if is_refusal(code) => Some(LogError::Fatal(reason())),
+            code => Some(classify_code(code, &reason(), None)),
+        }
+    }
+
+    /// The assigned partition whose position is not among the offsets kept.
+    fn out_of_range(&self) -> Option<LogError> {
+        for (at, position) in self.places.positions() {
+            let Position::Offset(offset) = position else { continue };
+            match self.queries.watermarks(&at, Isolation::ReadUncommitted, WATERMARK_PATIENCE) {
+                Ok((start, end)) if offset < start || offset > end => {
+                    return Some(LogError::OffsetOutOfRange { at, offset, start, end });
+                }
+                Ok(_) => {}
+                Err(error) => return Some(error),
+            }
+        }
+        None
+    }
+
+    /// Begins to fetch anew, the same partitions from where they stand: brings back a partition that
+    /// librdkafka has stopped after an error.
+    fn assign_anew(&self) -> Result<(), LogError> {
+        let failed = |error| classify(&error, "assigning partitions anew", None);
+        self.consumer().assign(&list_at(&self.places.positions())?).map_err(failed)?;
+        if !self.paused.is_empty() {
+            self.consumer().pause(&list(&self.paused)).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+impl Subscription for KafkaSubscription {
+    fn poll(
+        &mut self,
+        max: usize,
+        timeout: Duration,
+        visit: &mut dyn FnMut(&RecordRef<'_>),
+    ) -> Result<Polled, LogError> {
+        if let Some(error) = self.postponed.take() {
+            return Err(error);
+        }
+        if let Some(question) = self.next_question() {
+            return Ok(question);
+        }
+        let deadline = Instant::now() + timeout;
+        let mut wait = timeout;
+        let mut visited = 0;
+        while visited < max {
+            // Not by the method: the places change while the message is lent.
+            let consumer = self.consumer.as_ref().expect("the consumer is there until the subscription is dropped");
+            match consumer.poll(wait) {
+                Some(Ok(message)) => {
+                    self.places.visited(message.topic(), message.partition(), message.offset());
+                    lend(&message, visit);
+                    visited += 1;
+                    // Only what is there already: a record is not kept waiting for the next.
+                    wait = Duration::ZERO;
+                    continue;
+                }
+                Some(Err(error)) => match self.judge(&error) {
+                    None => {}
+                    Some(error) if visited == 0 => return Err(error),
+                    Some(error) => {
+                        self.postponed = Some(error);
+                        break;
+                    }
+                },
+                None => {}
+            }
+            if visited > 0 || self.is_asked() {
+                break;
+            }
+            wait = deadline.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                break;
+            }
+        }
+        if visited > 0 {
+            return Ok(Polled::Records(visited));
+        }
+        match self.next_question() {
+            Some(question) => Ok(question),
+            None => self.fatal().map_or(Ok(Polled::Records(0)), Err),
+        }
+    }
+
+    fn assign(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError> {
+        self.consumer().assign(&list_at(from)?).map_err(|error| classify(&error, "assigning partitions", None))?;
+        self.places.assign(from);
+        self.progress.lock().forget();
+        self.paused.clear();
+        self.group = self.consumer().group_metadata().map(|metadata| GroupMetadata(Arc::new(metadata)));
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), LogError> {
+        self.places.clear();
+        self.progress.lock().forget();
+        self.paused.clear();
+        self.group = None;
+        self.consumer().unassign().map_err(|error| classify(&error, "giving up partitions", None))
+    }
+
+    fn seek(&mut self, to: &[(TopicPartition, Position)]) -> Result<(), LogError> {
+        if to.is_empty() {
+            return Ok(());
+        }
+        let wanted = list_at(to)?;
+        for (at, position) in to {
+            if !self.places.seek(at, *position) {
+                return Err(LogError::Invalid(format!("{at} is not assigned and cannot be sought")));
+            }
+        }
+        self.progress.lock().forget();
+        let sought = self
+            .consumer()
+            .seek_partitions(wanted.clone(), SEEK_PATIENCE)
+            .map_err(|error| classify(&error, "seeking", None))?;
+        if sought.elements().iter().all(|element| element.error().is_ok()) {
+            return Ok(());
+        }
+        // Not being fetched: just assigned, or stopped after an error.
+        self.assign_anew()
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.consumer().pause(&list(partitions)).map_err(|error| classify(&error, "pausing", None))?;
+        self.paused.extend(partitions.iter().cloned());
+        Ok(())
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
+        self.consumer().resume(&list(partitions)).map_err(|error| classify(&error, "resuming", None))?;
+        for at in partitions {
+            self.paused.remove(at);
+        }
+        Ok(())
+    }
+
+    fn position(&self, at: &TopicPartition) -> Option<i64> {
+        let place = self.places.get(at)?;
+        self.progress.lock().position(&self.queries, at, place.told, place.read_to)
+    }
+
+    fn committed(&mut self, of: &[TopicPartition], timeout: Duration) -> Result<Vec<Committed>, LogError> {
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self
+            .consumer()
+            .committed_offsets(list(of), timeout)
+            .map_err(|error| classify(&error, "reading committed offsets", None))?;
+        from_committed(&found)
+    }
+
+    fn commit(&mut self, offsets: &[NextOffset]) -> Result<(), LogError> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        self.consumer()
+            .commit(&list_to_commit(offsets)?, CommitMode::Async)
+            .map_err(|error| classify(&error, "committing offsets", None))
+    }
+
+    fn group(&self) -> Result<GroupMetadata, LogError> {
+        self.group.clone().ok_or_else(|| LogError::Invalid("there is no group membership before an assignment".into()))
+    }
+
+    fn assignment_lost(&self) -> bool {
+        self.consumer().assignment_lost()
+    }
+}
+
+impl Drop for KafkaSubscription {
+    fn drop(&mut self) {
+        let Some(consumer) = self.consumer.take() else { return };
+        consumer.context().closing.store(true, Ordering::Release);
+        // Answers a question that was asked and not answered; closing would wait for it.
+        if let Err(error) = consumer.unassign() {
+            warn!(%error, "could not give up partitions while closing");
+        }
+        close(consumer, CLOSE_PATIENCE);
+    }
+}
