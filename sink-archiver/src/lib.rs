@@ -1,1 +1,22 @@
+//! The archiver: what analysts, auditors and dashboards read.
+//!
+//! - [`database`]: events, records and breaches in PostgreSQL, TimescaleDB or SQLite, offsets in the same transaction.
+//! - [`objects`]: events, records and breaches as Parquet in S3 or a folder, under pseudonyms.
+//! - [`live_view`]: where the journeys of a user stand now, in Redis or memory, in front of the database.
+//! - [`erasure`]: who was erased, so that nothing from before comes back.
 
+pub mod config;
+pub mod database;
+mod decode;
+pub mod erasure;
+pub mod live_view;
+mod metrics;
+pub mod objects;
+mod rejects;
+mod run;
+#[cfg(test)]
+mod samples;
+
+pub use config::{ArchiveConfig, RetentionConfig};
+pub use live_view::{LiveView, open_live_view};
+pub use run::{DATABASE_GROUP, OBJECTS_GROUP, migrate, run};

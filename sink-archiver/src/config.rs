@@ -1,0 +1,154 @@
+//! Sections `archive` and `retention` of the configuration.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use service_kit::config::{ByteSize, HumanDuration, Secret};
+
+/// Section `archive`: where events, records and breaches are kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveConfig {
+    pub database: DatabaseConfig,
+    /// The object store: S3 or a folder.
+    pub s3: ObjectsConfig,
+    /// When the objects of a partition are closed.
+    pub rotation: RotationConfig,
+    pub live_view: LiveViewConfig,
+    /// Key of the hashes under which erased users are remembered. `None`: made at random once and kept in the
+    /// database.
+    pub erasure_key: Option<Secret>,
+}
+
+/// `archive.database.kind: sqlite | postgres`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum DatabaseConfig {
+    Sqlite(SqliteConfig),
+    Postgres(PostgresConfig),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SqliteConfig {
+    /// The database file; it and its folder are made when missing.
+    pub path: PathBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:5432/database`.
+    pub url: Secret,
+    /// Connections of one process at most.
+    #[serde(default = "default_pool")]
+    pub pool: usize,
+    /// A statement that takes longer is given up and tried again.
+    #[serde(default = "default_statement_timeout")]
+    pub statement_timeout: HumanDuration,
+}
+
+/// `archive.s3.kind: folder | s3`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ObjectsConfig {
+    Folder(FolderConfig),
+    S3(S3Config),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FolderConfig {
+    /// Made when missing.
+    pub path: PathBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Config {
+    pub bucket: String,
+    pub region: String,
+    /// For S3 servers other than AWS: `https://host:port`.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// Without keys the usual AWS sources are asked (instance profile, web identity).
+    #[serde(default)]
+    pub access_key: Option<Secret>,
+    #[serde(default)]
+    pub secret_key: Option<Secret>,
+    /// Allows an `http://` endpoint.
+    #[serde(default)]
+    pub allow_http: bool,
+    /// Everything is kept below this path in the bucket.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+/// When the objects of a partition are closed: whichever comes first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotationConfig {
+    pub records: usize,
+    /// Uncompressed, as in the topic.
+    pub bytes: ByteSize,
+    /// By the records' own times; by the clock on a quiet topic.
+    pub interval: HumanDuration,
+    /// Over all partitions of a process; the largest is closed when it is exceeded.
+    pub memory: ByteSize,
+}
+
+/// `archive.live_view.kind: memory | redis`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LiveViewConfig {
+    Memory(MemoryConfig),
+    Redis(RedisConfig),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryConfig {
+    /// Users kept at most; the least recently used goes first.
+    pub users: usize,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisConfig {
+    /// `redis://user:password@host:6379/0`.
+    pub url: Secret,
+    /// A user nobody asked for and nothing happened to goes after this.
+    #[serde(default = "default_ttl")]
+    pub ttl: HumanDuration,
+    /// A slower answer counts as none.
+    #[serde(default = "default_redis_timeout")]
+    pub timeout: HumanDuration,
+}
+
+/// Section `retention`: how long each kind of data is meant to be kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// Raw events in the database.
+    pub realtime: HumanDuration,
+    /// Records, breaches and roll-ups in the database.
+    pub analytics: HumanDuration,
+    /// The object archive.
+    pub compliance: HumanDuration,
+}
+
+fn default_pool() -> usize {
+    4
+}
+
+fn default_statement_timeout() -> HumanDuration {
+    HumanDuration::from_secs(30)
+}
+
+fn default_ttl() -> HumanDuration {
+    HumanDuration::from_secs(24 * 60 * 60)
+}
+
+fn default_redis_timeout() -> HumanDuration {
+    HumanDuration::from_millis(250)
+}

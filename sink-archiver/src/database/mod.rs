@@ -1,0 +1,135 @@
+//! The database: rows and offsets in one transaction, pseudonyms, the erasure ledger.
+//!
+//! [`Database`] is the seam; `postgres/` (PostgreSQL, TimescaleDB) and `sqlite/` stand behind it with the same
+//! semantics, and `sink` feeds it from the topics. Migrations are numbered SQL files, never edited once released.
+
+mod ledger_key;
+pub mod migrations;
+mod people;
+mod postgres;
+pub mod rows;
+pub mod sink;
+mod sqlite;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use stream_runtime::{log::TopicPartition, sink::SinkError};
+use telemetry_schemas::{TtfRecord, json, time::EventTime};
+
+pub use people::{Person, Resolved, SubjectKind};
+pub use postgres::Postgres;
+use rows::{Batch, Kept};
+pub use sqlite::Sqlite;
+
+use crate::config::DatabaseConfig;
+
+/// What can go wrong, by what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// Away, slow, busy, full: the same again later.
+    #[error("database is not available: {0}")]
+    Unavailable(String),
+    /// These rows (indices into the batch) can never be stored; nothing was written.
+    #[error("{} rows cannot be stored", .0.len())]
+    Poison(BTreeSet<usize>),
+    /// The stored offsets are not what we thought; nothing was written.
+    #[error("offsets have moved: {0}")]
+    Moved(String),
+    /// Not to be mended by trying again.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+impl DatabaseError {
+    /// What a fail point makes of this place.
+    pub fn at(place: &str) -> Self {
+        Self::Unavailable(format!("fail point {place}"))
+    }
+}
+
+impl From<DatabaseError> for SinkError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unavailable(message) => Self::Unavailable(message),
+            DatabaseError::Moved(message) => Self::Moved(message),
+            DatabaseError::Poison(_) => Self::Fatal(error.to_string()),
+            DatabaseError::Fatal(message) => Self::Fatal(message),
+        }
+    }
+}
+
+/// The archive's database.
+#[async_trait]
+pub trait Database: Send + Sync + 'static {
+    /// Brings the schema up to date; refuses a database that is newer than this program.
+    async fn migrate(&self) -> Result<(), DatabaseError>;
+
+    /// The key of the erasure ledger: `configured`, or the one the database keeps (made when there is none).
+    /// Refuses a configured key that is not the one the ledger was written with.
+    async fn open_ledger(&self, configured: Option<&str>) -> Result<(), DatabaseError>;
+
+    /// Makes `owner` the owner of these partitions and tells the stored next offsets, in the same order; 0 where
+    /// nothing was read yet.
+    async fn claim(&self, owner: &str, partitions: &[TopicPartition]) -> Result<Vec<i64>, DatabaseError>;
+
+    /// Writes a batch and moves its offsets, in one transaction; on any error nothing is written.
+    async fn write(&self, owner: &str, batch: Arc<Batch>) -> Result<Written, DatabaseError>;
+
+    /// Pseudonyms and erasures of some people, given when the newest thing about each was received.
+    /// Makes pseudonyms for those who have none, except where all of it came before their erasure.
+    async fn resolve(
+        &self,
+        people: Vec<(Person, EventTime)>,
+    ) -> Result<HashMap<Person, Resolved>, DatabaseError>;
+
+    /// The newest record of every attempt of a user, ordered by journey and attempt.
+    async fn journeys(&self, tenant: &str, user_id: &str) -> Result<Vec<TtfRecord>, DatabaseError>;
+
+    /// Whether it answers.
+    async fn ping(&self) -> Result<(), DatabaseError>;
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    pub events: usize,
+    pub records: usize,
+    pub breaches: usize,
+    /// Rows left out because their user was erased.
+    pub forgotten: usize,
+    /// Indices (into the batch) of the records that were kept.
+    pub kept_records: Vec<usize>,
+}
+
+impl Written {
+    fn of(batch: &Batch, kept: &Kept<'_>) -> Self {
+        let (events, records, breaches) = (kept.events.len(), kept.records.len(), kept.breaches.len());
+        let rows = batch.events.len() + batch.records.len() + batch.breaches.len();
+        Self {
+            events,
+            records,
+            breaches,
+            forgotten: rows - events - records - breaches,
+            kept_records: kept.records.iter().map(|sourced| sourced.index).collect(),
+        }
+    }
+}
+
+/// Opens the configured database without touching its schema.
+pub fn open(config: &DatabaseConfig) -> Result<Arc<dyn Database>, DatabaseError> {
+    match config {
+        DatabaseConfig::Sqlite(sqlite) => Ok(Arc::new(Sqlite::open(&sqlite.path)?)),
+        DatabaseConfig::Postgres(postgres) => Ok(Arc::new(Postgres::open(postgres)?)),
+    }
+}
+
+/// Reads a record back from the JSON form the `journeys` queries make.
+fn record_from_json(text: &str) -> Result<TtfRecord, DatabaseError> {
+    let broken = |error: &dyn std::fmt::Display| DatabaseError::Fatal(format!("a stored journey is damaged: {error}"));
+    let value = serde_json::from_str(text).map_err(|error| broken(&error))?;
+    json::from_json(value).map_err(|error| broken(&error))
+}

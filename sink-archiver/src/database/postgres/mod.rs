@@ -1,0 +1,214 @@
+//! PostgreSQL and TimescaleDB. Hypertables are made where the extension is there; every statement works on both.
+
+mod errors;
+mod insert;
+mod ledger;
+mod schema;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts, Transaction};
+use fail::fail_point;
+use parking_lot::RwLock;
+use stream_runtime::log::TopicPartition;
+use telemetry_schemas::{TtfRecord, time::EventTime};
+use tokio_postgres::{Config, NoTls, types::ToSql};
+
+use super::{
+    Database, DatabaseError, Person, Resolved, Written,
+    rows::{Batch, JourneyKey},
+};
+use crate::{config::PostgresConfig, erasure::LedgerKey};
+use errors::{is_data_error, unavailable};
+
+/// A pool of connections to one database.
+pub struct Postgres {
+    pool: Pool,
+    ledger_key: RwLock<Option<LedgerKey>>,
+}
+
+impl Postgres {
+    /// Prepares the pool; connects when first used.
+    pub fn open(config: &PostgresConfig) -> Result<Self, DatabaseError> {
+        let mut connection: Config = config
+            .url
+            .expose()
+            .parse()
+            .map_err(|_| DatabaseError::Fatal("archive.database.url is not a PostgreSQL URL".to_owned()))?;
+        if connection.get_application_name().is_none() {
+            connection.application_name("ttf-archiver");
+        }
+        if connection.get_connect_timeout().is_none() {
+            connection.connect_timeout(std::time::Duration::from_secs(5));
+        }
+        let settings = format!(
+            "{} -c statement_timeout={} -c client_min_messages=warning",
+            connection.get_options().unwrap_or_default(),
+            config.statement_timeout.millis()
+        );
+        connection.options(settings.trim());
+        let manager =
+            Manager::from_config(connection, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let wait = Some(std::time::Duration::from_secs(10));
+        let pool = Pool::builder(manager)
+            .max_size(config.pool.max(1))
+            .timeouts(Timeouts { wait, create: wait, recycle: wait })
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| DatabaseError::Fatal(format!("cannot make a connection pool: {error}")))?;
+        Ok(Self { pool, ledger_key: RwLock::new(None) })
+    }
+
+    async fn client(&self) -> Result<Object, DatabaseError> {
+        self.pool.get().await.map_err(|error| DatabaseError::Unavailable(errors::of_pool(&error)))
+    }
+
+    fn ledger_key(&self) -> Result<LedgerKey, DatabaseError> {
+        let key = self.ledger_key.read().clone();
+        key.ok_or_else(|| DatabaseError::Fatal("the erasure ledger was not opened".to_owned()))
+    }
+}
+
+#[async_trait]
+impl Database for Postgres {
+    async fn migrate(&self) -> Result<(), DatabaseError> {
+        let client = self.client().await?;
+        schema::migrate(&client).await
+    }
+
+    async fn open_ledger(&self, configured: Option<&str>) -> Result<(), DatabaseError> {
+        let client = self.client().await?;
+        let key = ledger::open(&client, configured).await?;
+        *self.ledger_key.write() = Some(key);
+        Ok(())
+    }
+
+    async fn claim(&self, owner: &str, partitions: &[TopicPartition]) -> Result<Vec<i64>, DatabaseError> {
+        let topics: Vec<&str> = partitions.iter().map(|at| &*at.topic).collect();
+        let numbers: Vec<i32> = partitions.iter().map(|at| at.partition).collect();
+        let client = self.client().await?;
+        let rows = client
+            .query(include_str!("queries/claim.sql"), &[&topics, &numbers, &owner])
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let stored: HashMap<(String, i32), i64> =
+            rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
+        Ok(partitions
+            .iter()
+            .map(|at| stored.get(&(at.topic.to_string(), at.partition)).copied().unwrap_or_default())
+            .collect())
+    }
+
+    async fn write(&self, owner: &str, batch: Arc<Batch>) -> Result<Written, DatabaseError> {
+        let key = self.ledger_key()?;
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await.map_err(|error| unavailable(&error))?;
+        let lock = if batch.erasures.is_empty() {
+            include_str!("queries/lock_writers_shared.sql")
+        } else {
+            include_str!("queries/lock_writers_alone.sql")
+        };
+        run(&transaction, lock, &[]).await.map_err(|error| unavailable(&error))?;
+        move_offsets(&transaction, owner, &batch).await?;
+        forget(&transaction, &key, &batch).await?;
+        let hashes = batch.users().into_iter().map(|(tenant, user_id)| ((tenant, user_id), key.hash(tenant, user_id)));
+        let ledger = ledger::read(&transaction, hashes.collect()).await?;
+        let kept = batch.keep(&ledger);
+        insert::all(&transaction, &kept).await?;
+        fail_point!("archiver::database::before_commit", |_| Err(DatabaseError::at("before_commit")));
+        transaction.commit().await.map_err(|error| unavailable(&error))?;
+        fail_point!("archiver::database::after_commit", |_| Err(DatabaseError::at("after_commit")));
+        Ok(Written::of(&batch, &kept))
+    }
+
+    async fn resolve(&self, people: Vec<(Person, EventTime)>) -> Result<HashMap<Person, Resolved>, DatabaseError> {
+        let key = self.ledger_key()?;
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await.map_err(|error| unavailable(&error))?;
+        run(&transaction, include_str!("queries/lock_writers_shared.sql"), &[])
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let resolved = ledger::resolve(&transaction, &key, people).await?;
+        transaction.commit().await.map_err(|error| unavailable(&error))?;
+        Ok(resolved)
+    }
+
+    async fn journeys(&self, tenant: &str, user_id: &str) -> Result<Vec<TtfRecord>, DatabaseError> {
+        let client = self.client().await?;
+        let statement = client
+            .prepare_cached(include_str!("queries/journeys.sql"))
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let rows = match client.query(&statement, &[&tenant, &user_id]).await {
+            Ok(rows) => rows,
+            // An id the database cannot even be asked for was never stored.
+            Err(error) if is_data_error(&error) => Vec::new(),
+            Err(error) => return Err(unavailable(&error)),
+        };
+        rows.iter().map(|row| super::record_from_json(row.get::<_, &str>(0))).collect()
+    }
+
+    async fn ping(&self) -> Result<(), DatabaseError> {
+        self.client().await?.simple_query("SELECT 1").await.map(drop).map_err(|error| unavailable(&error))
+    }
+}
+
+async fn run(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<u64, tokio_postgres::Error> {
+    let statement = transaction.prepare_cached(sql).await?;
+    transaction.execute(&statement, parameters).await
+}
+
+/// Moves every offset of the batch, or none and tells that another owner (or an older copy) is behind it.
+async fn move_offsets(transaction: &Transaction<'_>, owner: &str, batch: &Batch) -> Result<(), DatabaseError> {
+    let topics: Vec<&str> = batch.offsets.iter().map(|o| &*o.topic).collect();
+    let partitions: Vec<i32> = batch.offsets.iter().map(|o| o.partition).collect();
+    let expected: Vec<i64> = batch.offsets.iter().map(|o| o.expected).collect();
+    let next: Vec<i64> = batch.offsets.iter().map(|o| o.next).collect();
+    let moved = run(
+        transaction,
+        include_str!("queries/move_offsets.sql"),
+        &[&topics, &partitions, &expected, &next, &owner],
+    )
+    .await
+    .map_err(|error| unavailable(&error))?;
+    if moved == batch.offsets.len() as u64 {
+        return Ok(());
+    }
+    Err(DatabaseError::Moved(format!("{moved} of {} partitions are where they were left", batch.offsets.len())))
+}
+
+/// Carries out the erasures of the batch, and removes the journeys it says are erased.
+async fn forget(transaction: &Transaction<'_>, key: &LedgerKey, batch: &Batch) -> Result<(), DatabaseError> {
+    for erasure in &batch.erasures {
+        ledger::erase(transaction, key, &erasure.row).await.map_err(|error| poison_or(erasure.index, &error))?;
+    }
+    for (journey, index) in batch.ended_journeys() {
+        end(transaction, journey).await.map_err(|error| poison_or(index, &error))?;
+    }
+    Ok(())
+}
+
+async fn end(transaction: &Transaction<'_>, at: JourneyKey<'_>) -> Result<(), tokio_postgres::Error> {
+    for sql in [
+        include_str!("queries/end_ttf_records.sql"),
+        include_str!("queries/end_journeys.sql"),
+        include_str!("queries/end_stage_durations.sql"),
+        include_str!("queries/end_breaches.sql"),
+        include_str!("queries/end_breach_status.sql"),
+    ] {
+        run(transaction, sql, &[&at.tenant, &at.user_id, &at.journey, &at.attempt]).await?;
+    }
+    Ok(())
+}
+
+fn poison_or(index: usize, error: &tokio_postgres::Error) -> DatabaseError {
+    if is_data_error(error) { DatabaseError::Poison(BTreeSet::from([index])) } else { unavailable(error) }
+}

@@ -1,0 +1,1 @@
+DELETE FROM breach_status WHERE tenant = $1 AND user_id = $2 AND journey = $3 AND attempt = $4

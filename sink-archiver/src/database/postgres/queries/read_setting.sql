@@ -1,0 +1,1 @@
+SELECT value FROM archive_settings WHERE name = $1

@@ -1,0 +1,117 @@
+//! The erasure ledger and the pseudonyms in SQLite.
+
+use std::collections::{BTreeSet, HashMap};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
+use telemetry_schemas::{erasure::Erasure, time::EventTime};
+
+use super::{statements, unavailable};
+use crate::{
+    database::{
+        DatabaseError, Person, Resolved, SubjectKind,
+        ledger_key::{Choice, FINGERPRINT, KEY, choose},
+        people::{needs_pseudonym, new_pseudonym, storable},
+    },
+    erasure::{Ledger, LedgerKey},
+};
+
+/// The ledger's key; see [`crate::database::Database::open_ledger`].
+pub(super) fn open(connection: &Connection, configured: Option<&str>) -> Result<LedgerKey, DatabaseError> {
+    let read = |name: &str| {
+        connection
+            .query_row(include_str!("queries/read_setting.sql"), [name], |row| row.get::<_, String>(0))
+            .optional()
+            .map_err(|error| unavailable(&error))
+    };
+    loop {
+        match choose(configured, read(KEY)?, read(FINGERPRINT)?)? {
+            Choice::Use(key) => return Ok(key),
+            Choice::Keep(name, value) => {
+                connection
+                    .execute(include_str!("queries/keep_setting.sql"), params![name, value])
+                    .map_err(|error| unavailable(&error))?;
+            }
+        }
+    }
+}
+
+/// The ledger's entries for these users.
+pub(super) fn read<'a>(
+    transaction: &Transaction<'_>,
+    key: &LedgerKey,
+    users: BTreeSet<(&'a str, &'a str)>,
+) -> rusqlite::Result<Ledger> {
+    let mut ledger = Ledger::default();
+    let erased: i64 = transaction.query_row("SELECT count(*) FROM erasure_ledger", [], |row| row.get(0))?;
+    if erased == 0 {
+        return Ok(ledger);
+    }
+    let mut statement = transaction.prepare_cached(include_str!("queries/read_ledger.sql"))?;
+    for (tenant, user_id) in users {
+        let erased_at: Option<i64> =
+            statement.query_row([key.hash(tenant, user_id)], |row| row.get(0)).optional()?;
+        if let Some(erased_at) = erased_at {
+            ledger.note(tenant, user_id, EventTime(erased_at));
+        }
+    }
+    Ok(ledger)
+}
+
+/// Notes one erasure and removes what it covers.
+pub(super) fn erase(transaction: &Transaction<'_>, key: &LedgerKey, erasure: &Erasure) -> rusqlite::Result<()> {
+    let hash = key.hash(&erasure.tenant, &erasure.user_id);
+    transaction
+        .prepare_cached(include_str!("queries/write_ledger.sql"))?
+        .execute(params![erasure.tenant, hash, erasure.erased_at.0, erasure.erasure_id])?;
+    for sql in statements(include_str!("queries/erase_user.sql")) {
+        transaction.prepare_cached(sql)?.execute(named_params! {
+            ":tenant": erasure.tenant,
+            ":user_id": erasure.user_id,
+            ":erased_at": erasure.erased_at.to_rfc3339(),
+        })?;
+    }
+    Ok(())
+}
+
+/// See [`crate::database::Database::resolve`].
+pub(super) fn resolve(
+    transaction: &Transaction<'_>,
+    key: &LedgerKey,
+    mut people: Vec<(Person, EventTime)>,
+) -> rusqlite::Result<HashMap<Person, Resolved>> {
+    people.retain(|(person, _)| storable(person));
+    let users = people.iter().filter(|(person, _)| person.kind == SubjectKind::User);
+    let users = users.map(|(person, _)| (person.tenant.as_str(), person.id.as_str())).collect();
+    let ledger = read(transaction, key, users)?;
+    let mut resolved = HashMap::with_capacity(people.len());
+    for (person, newest) in people {
+        let erased_at = match person.kind {
+            SubjectKind::User => ledger.erased_at(&person.tenant, &person.id),
+            SubjectKind::Anonymous => None,
+        };
+        let pseudonym = if needs_pseudonym(&ledger, &person, newest) {
+            Some(pseudonym(transaction, &person)?)
+        } else {
+            None
+        };
+        resolved.insert(person, Resolved { erased_at, pseudonym });
+    }
+    Ok(resolved)
+}
+
+fn pseudonym(transaction: &Transaction<'_>, person: &Person) -> rusqlite::Result<String> {
+    let read = || {
+        transaction
+            .prepare_cached(include_str!("queries/read_pseudonym.sql"))?
+            .query_row(params![person.tenant, person.kind.as_str(), person.id], |row| row.get(0))
+            .optional()
+    };
+    if let Some(known) = read()? {
+        return Ok(known);
+    }
+    let fresh = new_pseudonym();
+    transaction
+        .prepare_cached(include_str!("queries/make_pseudonym.sql"))?
+        .execute(params![person.tenant, person.kind.as_str(), person.id, fresh])?;
+    Ok(fresh)
+}

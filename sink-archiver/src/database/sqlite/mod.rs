@@ -1,0 +1,235 @@
+//! SQLite, for one machine: the same semantics as PostgreSQL on a file. Every call runs on a blocking thread; one
+//! connection writes, another reads, so that a question never waits for a batch.
+
+mod insert;
+mod ledger;
+mod schema;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use fail::fail_point;
+use parking_lot::{Mutex, RwLock};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, named_params, params};
+use stream_runtime::log::TopicPartition;
+use telemetry_schemas::{TtfRecord, time::EventTime};
+
+use super::{
+    Database, DatabaseError, Person, Resolved, Written,
+    rows::{Batch, JourneyKey},
+};
+use crate::erasure::LedgerKey;
+
+/// One database file.
+#[derive(Clone)]
+pub struct Sqlite {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+    ledger_key: RwLock<Option<LedgerKey>>,
+}
+
+impl Sqlite {
+    /// Opens the file, making it and its folder when missing.
+    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        let cannot = |error: &dyn std::fmt::Display| {
+            DatabaseError::Fatal(format!("cannot open archive database {}: {error}", path.display()))
+        };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| cannot(&error))?;
+        }
+        let connect = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open(path)?;
+            connection.busy_timeout(Duration::from_secs(10))?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            // A crash of the machine may lose the last batches with their offsets: they are read again.
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
+            connection.set_prepared_statement_cache_capacity(64);
+            Ok(connection)
+        };
+        let shared = Shared {
+            writer: Mutex::new(connect().map_err(|error| cannot(&error))?),
+            reader: Mutex::new(connect().map_err(|error| cannot(&error))?),
+            ledger_key: RwLock::new(None),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || work(&shared))
+            .await
+            .map_err(|error| DatabaseError::Fatal(format!("a database call ended early: {error}")))?
+    }
+}
+
+impl Shared {
+    fn ledger_key(&self) -> Result<LedgerKey, DatabaseError> {
+        let key = self.ledger_key.read().clone();
+        key.ok_or_else(|| DatabaseError::Fatal("the erasure ledger was not opened".to_owned()))
+    }
+}
+
+#[async_trait]
+impl Database for Sqlite {
+    async fn migrate(&self) -> Result<(), DatabaseError> {
+        self.blocking(|shared| schema::migrate(&mut shared.writer.lock())).await
+    }
+
+    async fn open_ledger(&self, configured: Option<&str>) -> Result<(), DatabaseError> {
+        let configured = configured.map(str::to_owned);
+        self.blocking(move |shared| {
+            let key = ledger::open(&shared.writer.lock(), configured.as_deref())?;
+            *shared.ledger_key.write() = Some(key);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn claim(&self, owner: &str, partitions: &[TopicPartition]) -> Result<Vec<i64>, DatabaseError> {
+        let owner = owner.to_owned();
+        let partitions = partitions.to_vec();
+        self.blocking(move |shared| {
+            let mut writer = shared.writer.lock();
+            let transaction = begin(&mut writer)?;
+            let next = partitions
+                .iter()
+                .map(|at| {
+                    transaction
+                        .prepare_cached(include_str!("queries/claim.sql"))?
+                        .query_row(params![&*at.topic, at.partition, owner], |row| row.get(0))
+                })
+                .collect::<rusqlite::Result<Vec<i64>>>()
+                .map_err(|error| unavailable(&error))?;
+            transaction.commit().map_err(|error| unavailable(&error))?;
+            Ok(next)
+        })
+        .await
+    }
+
+    async fn write(&self, owner: &str, batch: Arc<Batch>) -> Result<Written, DatabaseError> {
+        let owner = owner.to_owned();
+        self.blocking(move |shared| {
+            let key = shared.ledger_key()?;
+            let mut writer = shared.writer.lock();
+            let transaction = begin(&mut writer)?;
+            move_offsets(&transaction, &owner, &batch)?;
+            forget(&transaction, &key, &batch)?;
+            let ledger = ledger::read(&transaction, &key, batch.users()).map_err(|error| unavailable(&error))?;
+            let kept = batch.keep(&ledger);
+            insert::all(&transaction, &kept)?;
+            fail_point!("archiver::database::before_commit", |_| Err(DatabaseError::at("before_commit")));
+            transaction.commit().map_err(|error| unavailable(&error))?;
+            fail_point!("archiver::database::after_commit", |_| Err(DatabaseError::at("after_commit")));
+            Ok(Written::of(&batch, &kept))
+        })
+        .await
+    }
+
+    async fn resolve(&self, people: Vec<(Person, EventTime)>) -> Result<HashMap<Person, Resolved>, DatabaseError> {
+        self.blocking(move |shared| {
+            let key = shared.ledger_key()?;
+            let mut writer = shared.writer.lock();
+            let transaction = begin(&mut writer)?;
+            let resolved = ledger::resolve(&transaction, &key, people).map_err(|error| unavailable(&error))?;
+            transaction.commit().map_err(|error| unavailable(&error))?;
+            Ok(resolved)
+        })
+        .await
+    }
+
+    async fn journeys(&self, tenant: &str, user_id: &str) -> Result<Vec<TtfRecord>, DatabaseError> {
+        let (tenant, user_id) = (tenant.to_owned(), user_id.to_owned());
+        self.blocking(move |shared| {
+            let reader = shared.reader.lock();
+            let mut statement =
+                reader.prepare_cached(include_str!("queries/journeys.sql")).map_err(|error| unavailable(&error))?;
+            let texts = statement
+                .query_map(params![tenant, user_id], |row| row.get::<_, String>(0))
+                .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+                .map_err(|error| unavailable(&error))?;
+            texts.iter().map(|text| super::record_from_json(text)).collect()
+        })
+        .await
+    }
+
+    async fn ping(&self) -> Result<(), DatabaseError> {
+        self.blocking(|shared| {
+            shared.reader.lock().query_row("SELECT 1", [], |_| Ok(())).map_err(|error| unavailable(&error))
+        })
+        .await
+    }
+}
+
+fn begin(connection: &mut Connection) -> Result<Transaction<'_>, DatabaseError> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| unavailable(&error))
+}
+
+fn move_offsets(transaction: &Transaction<'_>, owner: &str, batch: &Batch) -> Result<(), DatabaseError> {
+    for offset in &batch.offsets {
+        let moved = transaction
+            .prepare_cached(include_str!("queries/move_offset.sql"))
+            .and_then(|mut statement| {
+                statement.execute(params![&*offset.topic, offset.partition, offset.expected, offset.next, owner])
+            })
+            .map_err(|error| unavailable(&error))?;
+        if moved != 1 {
+            return Err(DatabaseError::Moved(format!(
+                "{}[{}] is not where it was left",
+                offset.topic, offset.partition
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn forget(transaction: &Transaction<'_>, key: &LedgerKey, batch: &Batch) -> Result<(), DatabaseError> {
+    for erasure in &batch.erasures {
+        ledger::erase(transaction, key, &erasure.row).map_err(|error| poison_or(erasure.index, &error))?;
+    }
+    for (journey, index) in batch.ended_journeys() {
+        end(transaction, journey).map_err(|error| poison_or(index, &error))?;
+    }
+    Ok(())
+}
+
+fn end(transaction: &Transaction<'_>, at: JourneyKey<'_>) -> rusqlite::Result<()> {
+    for sql in statements(include_str!("queries/end_journey.sql")) {
+        transaction.prepare_cached(sql)?.execute(named_params! {
+            ":tenant": at.tenant, ":user_id": at.user_id, ":journey": at.journey, ":attempt": at.attempt,
+        })?;
+    }
+    Ok(())
+}
+
+/// The single statements of a file of ours (no semicolons inside literals).
+fn statements(sql: &'static str) -> impl Iterator<Item = &'static str> {
+    sql.split(';').map(str::trim).filter(|statement| !statement.is_empty())
+}
+
+/// True when the row itself is at fault.
+fn is_data_error(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig)
+    ) || matches!(error, rusqlite::Error::ToSqlConversionFailure(_))
+}
+
+fn poison_or(index: usize, error: &rusqlite::Error) -> DatabaseError {
+    if is_data_error(error) { DatabaseError::Poison(BTreeSet::from([index])) } else { unavailable(error) }
+}
+
+fn unavailable(error: &rusqlite::Error) -> DatabaseError {
+    DatabaseError::Unavailable(format!("sqlite: {error}"))
+}

@@ -1,0 +1,3 @@
+UPDATE sink_offsets
+SET next_offset = ?4
+WHERE topic = ?1 AND partition = ?2 AND next_offset = ?3 AND owner = ?5

@@ -1,0 +1,15 @@
+//! The object archive: Parquet in S3 or a folder, by tenant and day, for years.
+//!
+//! All objects of a partition are cut at the same offset. `cut` decides where by facts of the records; `sink`
+//! records the cut before its objects, so that whoever replays it cuts alike; `writer` turns it into objects under
+//! `names` made of facts; `start` finds where to read on. People are in it under random pseudonyms only.
+
+pub mod cut;
+mod grouping;
+pub mod names;
+pub mod parquet;
+pub mod rows;
+pub mod sink;
+mod start;
+pub mod store;
+pub mod writer;

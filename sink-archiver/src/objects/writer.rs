@@ -1,0 +1,207 @@
+//! Writes the objects of a cut: every one of them, or the cut is not complete.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fail::fail_point;
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use stream_runtime::{
+    log::{Record, TopicPartition},
+    sink::SinkError,
+};
+use telemetry_schemas::Codec;
+
+use super::{
+    grouping::{Grouped, group, people},
+    names::{Cut, Dataset},
+    parquet,
+    rows::Row,
+    store::{Put, Store},
+};
+use crate::{database::Database, decode::decode_all, metrics::Metrics};
+
+/// Objects of one cut that are put at once.
+const CONCURRENT_PUTS: usize = 4;
+
+/// The recorded end of a cut.
+#[derive(Debug, Serialize, Deserialize)]
+struct RecordedCut {
+    start: i64,
+    end: i64,
+}
+
+/// Says that a cut is complete, and what it is made of.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub topic: String,
+    pub partition: i32,
+    pub start: i64,
+    pub end: i64,
+    pub objects: Vec<ManifestEntry>,
+}
+
+/// One object of a cut.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestEntry {
+    pub path: String,
+    pub rows: u64,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+/// One object before it is put.
+struct Object {
+    dataset: Dataset,
+    path: Path,
+    rows: u64,
+    bytes: Bytes,
+}
+
+/// Turns cuts into objects.
+pub struct CutWriter {
+    store: Store,
+    database: Arc<dyn Database>,
+    codec: Codec,
+    metrics: Metrics,
+}
+
+impl CutWriter {
+    pub fn new(store: Store, database: Arc<dyn Database>, codec: Codec, metrics: Metrics) -> Self {
+        Self { store, database, codec, metrics }
+    }
+
+    /// The recorded end of the cut that starts at `start`.
+    pub async fn recorded_end(&self, at: &TopicPartition, start: i64) -> Result<Option<i64>, SinkError> {
+        let path = self.store.names.cut(at, start);
+        let Some(bytes) = self.store.read(&path).await? else { return Ok(None) };
+        let cut: RecordedCut = serde_json::from_slice(&bytes)
+            .map_err(|error| SinkError::Fatal(format!("archive object {path} is damaged: {error}")))?;
+        if cut.start != start || cut.end <= start {
+            return Err(SinkError::Fatal(format!("archive object {path} is damaged: it does not start there")));
+        }
+        Ok(Some(cut.end))
+    }
+
+    /// Records the cut before any of its objects; the end that counts is the one recorded first.
+    pub async fn record(&self, cut: &Cut) -> Result<i64, SinkError> {
+        let text = serde_json::json!({"start": cut.start, "end": cut.end}).to_string();
+        let path = self.store.names.cut(&cut.at, cut.start);
+        match self.store.create(&path, Bytes::from(text)).await? {
+            Put::Written => Ok(cut.end),
+            Put::Present => self.recorded_end(&cut.at, cut.start).await?.ok_or_else(|| {
+                SinkError::Unavailable(format!("archive object {path} was there and is gone"))
+            }),
+        }
+    }
+
+    /// Writes every object of the cut, then says that it is complete.
+    pub async fn write(&self, cut: &Cut, records: Vec<Record>) -> Result<(), SinkError> {
+        let rows = self.decode(cut, records).await?;
+        let resolved = self.database.resolve(people(&rows)).await.map_err(SinkError::from)?;
+        let names = self.store.names.clone();
+        let place = cut.clone();
+        let (objects, forgotten, unstorable) = blocking(move || {
+            let grouped = group(rows, &resolved);
+            let left_out = (grouped.forgotten, grouped.unstorable);
+            build(grouped, &names, &place).map(|objects| (objects, left_out.0, left_out.1))
+        })
+        .await??;
+        self.skip(cut, "forgotten", forgotten);
+        self.skip(cut, "unstorable", unstorable);
+        let entries: Vec<ManifestEntry> = futures::stream::iter(objects)
+            .map(|object| self.put(object))
+            .buffered(CONCURRENT_PUTS)
+            .try_collect()
+            .await?;
+        fail_point!("archiver::objects::before_complete", |_| Err(SinkError::Unavailable(
+            "fail point archiver::objects::before_complete".to_owned()
+        )));
+        self.complete(cut, entries).await
+    }
+
+    async fn decode(&self, cut: &Cut, records: Vec<Record>) -> Result<Vec<Row>, SinkError> {
+        let codec = self.codec.clone();
+        let offsets: Vec<i64> = records.iter().map(|record| record.offset).collect();
+        let decoded = blocking(move || decode_all(&codec, &records))
+            .await?
+            .map_err(|error| SinkError::Unavailable(error.to_string()))?;
+        // The database sink reads the same topics and dead-letters what nobody can decode.
+        let undecodable = decoded.iter().filter(|message| message.is_err()).count();
+        self.skip(cut, "undecodable", undecodable as u64);
+        let rows = offsets.into_iter().zip(decoded);
+        Ok(rows.filter_map(|(offset, message)| Some(Row { offset, message: message.ok()? })).collect())
+    }
+
+    async fn put(&self, object: Object) -> Result<ManifestEntry, SinkError> {
+        let dataset = object.dataset.as_str();
+        let put = self.store.create(&object.path, object.bytes.clone()).await?;
+        fail_point!("archiver::objects::between_objects", |_| Err(SinkError::Unavailable(
+            "fail point archiver::objects::between_objects".to_owned()
+        )));
+        if put == Put::Written {
+            self.metrics.objects.with_label_values(&[dataset, "written"]).inc();
+            self.metrics.object_bytes.with_label_values(&[dataset]).inc_by(object.bytes.len() as u64);
+            return Ok(entry(&object.path, object.rows, &object.bytes));
+        }
+        // What is there stays, also when it was written before an erasure and holds more rows than ours.
+        self.metrics.objects.with_label_values(&[dataset, "present"]).inc();
+        let there = self.store.read(&object.path).await?.ok_or_else(|| {
+            SinkError::Unavailable(format!("archive object {} was there and is gone", object.path))
+        })?;
+        let rows = row_count(&there)
+            .map_err(|error| SinkError::Fatal(format!("archive object {} is damaged: {error}", object.path)))?;
+        Ok(entry(&object.path, rows, &there))
+    }
+
+    async fn complete(&self, cut: &Cut, objects: Vec<ManifestEntry>) -> Result<(), SinkError> {
+        let manifest = Manifest {
+            topic: cut.at.topic.to_string(),
+            partition: cut.at.partition,
+            start: cut.start,
+            end: cut.end,
+            objects,
+        };
+        let text = serde_json::to_vec_pretty(&manifest)
+            .map_err(|error| SinkError::Fatal(format!("cannot write a manifest: {error}")))?;
+        self.store.create(&self.store.names.complete(&cut.at, cut.end), Bytes::from(text)).await.map(drop)
+    }
+
+    fn skip(&self, cut: &Cut, reason: &str, records: u64) {
+        let dataset = Dataset::of_topic(&cut.at.topic).map_or("other", Dataset::as_str);
+        self.metrics.skipped.with_label_values(&[dataset, reason]).inc_by(records);
+    }
+}
+
+fn build(grouped: Grouped, names: &super::names::Names, cut: &Cut) -> Result<Vec<Object>, SinkError> {
+    let objects = grouped.objects.into_iter().map(|((dataset, tenant, date), rows)| {
+        let bytes = parquet::write(&rows)
+            .map_err(|error| SinkError::Fatal(format!("cannot write rows as Parquet: {error}")))?;
+        let path = names.object(dataset, &tenant, &date, cut);
+        Ok(Object { dataset, path, rows: rows.len() as u64, bytes })
+    });
+    objects.collect()
+}
+
+fn entry(path: &Path, rows: u64, bytes: &Bytes) -> ManifestEntry {
+    ManifestEntry {
+        path: path.to_string(),
+        rows,
+        bytes: bytes.len() as u64,
+        sha256: hex::encode(Sha256::digest(bytes)),
+    }
+}
+
+fn row_count(parquet: &Bytes) -> Result<u64, ::parquet::errors::ParquetError> {
+    let reader = SerializedFileReader::new(parquet.clone())?;
+    Ok(reader.metadata().file_metadata().num_rows() as u64)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SinkError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| SinkError::Fatal(format!("archive work ended early: {error}")))
+}

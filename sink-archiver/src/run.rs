@@ -1,0 +1,166 @@
+//! Starts the archiver: two consumer groups, one per store, so that neither waits for the other.
+
+use std::{sync::Arc, time::Duration};
+
+use service_kit::{Kit, config::Secret};
+use stream_runtime::{
+    log::Log,
+    sink::{self, SinkOptions},
+};
+use telemetry_schemas::{
+    Codec,
+    topics::{ERASURES, EVENTS, TTF_BREACHES, TTF_RECORDS},
+};
+
+use crate::{
+    config::{ArchiveConfig, RetentionConfig},
+    database::{self, Database, DatabaseError, sink::DatabaseSink},
+    live_view::LiveView,
+    metrics::Metrics,
+    objects::{sink::ObjectSink, store::Store, writer::CutWriter},
+    rejects::Rejects,
+};
+
+/// Consumer group of the database sink.
+pub const DATABASE_GROUP: &str = "ttf-archiver-database";
+/// Consumer group of the object sink.
+pub const OBJECTS_GROUP: &str = "ttf-archiver-objects";
+
+/// How long rows wait for company before they are written.
+const DATABASE_BATCH_INTERVAL: Duration = Duration::from_millis(200);
+const RETRY_START: Duration = Duration::from_secs(2);
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Starts the archiver on the kit and returns. While the database is away it waits (and is not ready); a database
+/// that is newer than this program, or a wrong erasure key, ends the process.
+///
+/// # Errors
+/// When the configuration cannot be used.
+pub async fn run(
+    config: ArchiveConfig,
+    retention: RetentionConfig,
+    log: Arc<dyn Log>,
+    codec: Codec,
+    live_view: Arc<dyn LiveView>,
+    kit: &Kit,
+) -> anyhow::Result<()> {
+    let database = database::open(&config.database)?;
+    let store = Store::open(&config.s3)?;
+    tracing::info!(
+        realtime_days = days(retention.realtime.millis()),
+        analytics_days = days(retention.analytics.millis()),
+        compliance_days = days(retention.compliance.millis()),
+        "retention is declared; nothing is deleted yet"
+    );
+    let started = kit.clone();
+    kit.spawn("archiver", async move {
+        if !wait_for_database(&*database, &config, &started).await? {
+            return Ok(());
+        }
+        start_database_sink(&database, &log, &codec, live_view, &started)?;
+        start_object_sink(store, &database, &log, &codec, &config, &started)?;
+        watch(&*database, &started).await;
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Brings the configured database's schema up to date.
+///
+/// # Errors
+/// When it does not answer, or is newer than this program.
+pub async fn migrate(config: &ArchiveConfig) -> anyhow::Result<()> {
+    let database = database::open(&config.database)?;
+    prepare(&*database, config).await?;
+    Ok(())
+}
+
+async fn prepare(database: &dyn Database, config: &ArchiveConfig) -> Result<(), DatabaseError> {
+    database.migrate().await?;
+    database.open_ledger(config.erasure_key.as_ref().map(Secret::expose)).await
+}
+
+/// False when the process is to end before the database answered.
+async fn wait_for_database(database: &dyn Database, config: &ArchiveConfig, kit: &Kit) -> anyhow::Result<bool> {
+    let ready = kit.health().readiness("archive database");
+    let check = kit.health().check("archive database");
+    ready.set(false);
+    let shutdown = kit.shutdown();
+    loop {
+        match prepare(database, config).await {
+            Ok(()) => {
+                check.healthy();
+                ready.set(true);
+                return Ok(true);
+            }
+            Err(DatabaseError::Unavailable(message)) => {
+                tracing::warn!(message, "archive database is not available yet");
+                check.unhealthy(message);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(false),
+            () = tokio::time::sleep(RETRY_START) => {}
+        }
+    }
+}
+
+fn start_database_sink(
+    database: &Arc<dyn Database>,
+    log: &Arc<dyn Log>,
+    codec: &Codec,
+    live_view: Arc<dyn LiveView>,
+    kit: &Kit,
+) -> anyhow::Result<()> {
+    let topics = [EVENTS, TTF_RECORDS, TTF_BREACHES, ERASURES];
+    let mut options = SinkOptions::new("database", DATABASE_GROUP, topics.map(str::to_owned).to_vec());
+    options.batch_interval = DATABASE_BATCH_INTERVAL;
+    let rejects = Rejects::new(&**log, codec.clone())?;
+    let owner = format!("{}-{}", std::process::id(), hex::encode(rand::random::<[u8; 8]>()));
+    let sink = DatabaseSink::new(
+        Arc::clone(database),
+        live_view,
+        codec.clone(),
+        rejects,
+        Metrics::new(kit),
+        owner,
+    );
+    sink::run(options, Arc::clone(log), sink, kit)
+}
+
+fn start_object_sink(
+    store: Store,
+    database: &Arc<dyn Database>,
+    log: &Arc<dyn Log>,
+    codec: &Codec,
+    config: &ArchiveConfig,
+    kit: &Kit,
+) -> anyhow::Result<()> {
+    let topics = [EVENTS, TTF_RECORDS, TTF_BREACHES];
+    let options = SinkOptions::new("objects", OBJECTS_GROUP, topics.map(str::to_owned).to_vec());
+    let metrics = Metrics::new(kit);
+    let writer = CutWriter::new(store.clone(), Arc::clone(database), codec.clone(), metrics.clone());
+    let sink = ObjectSink::new(store, writer, Arc::clone(log), OBJECTS_GROUP, &config.rotation, metrics);
+    sink::run(options, Arc::clone(log), sink, kit)
+}
+
+/// Shows on `/health` whether the database answers, until shutdown.
+async fn watch(database: &dyn Database, kit: &Kit) {
+    let check = kit.health().check("archive database");
+    let shutdown = kit.shutdown();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(PING_INTERVAL) => {}
+        }
+        match database.ping().await {
+            Ok(()) => check.healthy(),
+            Err(error) => check.degraded(error.to_string()),
+        }
+    }
+}
+
+fn days(millis: i64) -> i64 {
+    millis / 86_400_000
+}
