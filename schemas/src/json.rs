@@ -14,7 +14,7 @@ mod tests;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::message::AvroMessage;
+use crate::{message::AvroMessage, redact::without_values};
 
 /// A JSON value is not of a message's form.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ pub fn to_json<T: AvroMessage>(message: &T) -> Value {
 pub fn from_json<T: AvroMessage + DeserializeOwned>(mut value: Value) -> Result<T, FromJsonError> {
     let error = |detail: String| FromJsonError { message: T::NAME, detail };
     shape::of(T::TYPE).dehumanize(&mut value, "").map_err(error)?;
-    serde_json::from_value(value).map_err(|cause| error(cause.to_string()))
+    serde_json::from_value(value).map_err(|cause| error(without_values(&cause.to_string())))
 }
 
 /// Serializes a message in its JSON form, where serde is asked for a field's value.

@@ -96,7 +96,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_come_back(tenant in "\\PC{0,20}", id in "\\PC{0,20}", is_user in any::<bool>()) {
+        fn keys_come_back(tenant in "[^\\p{Cc}]{0,20}", id in "[^\\p{Cc}]{0,20}", is_user in any::<bool>()) {
             let key = if is_user { RecordKey::user(tenant, id) } else { RecordKey::anonymous(tenant, id) };
             prop_assert_eq!(RecordKey::parse(&key.to_bytes()), Ok(key));
         }

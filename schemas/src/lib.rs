@@ -16,6 +16,7 @@ pub mod json_schema;
 pub mod key;
 pub mod message;
 pub mod record;
+mod redact;
 pub mod rejected;
 #[cfg(test)]
 mod samples;

@@ -22,7 +22,7 @@ pub use self::{
 };
 use self::{framing::Frame, registry::Registry};
 pub use crate::message::AvroMessage;
-use crate::message::MessageType;
+use crate::{message::MessageType, redact::without_values};
 
 /// Encodes and decodes messages. Cheap to clone; clones share the registry's cache.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ impl Codec {
         // Fields are declared in the schema's order, so the serializer needs no buffers worth keeping between calls.
         if let Err(error) = serde_avro_fast::to_datum(message, &mut *bytes, &mut SerializerConfig::new(schema)) {
             bytes.truncate(start);
-            return Err(EncodeError::Unencodable { message: T::NAME, detail: error.to_string() });
+            return Err(EncodeError::Unencodable { message: T::NAME, detail: without_values(&error.to_string()) });
         }
         Ok(())
     }
@@ -105,7 +105,7 @@ fn decode_datum<'de, V: Deserialize<'de>>(
 ) -> Result<V, DecodeError> {
     let malformed = |detail: String| DecodeError::Malformed { message: message.name(), detail };
     let mut state = DeserializerState::from_slice(datum, schema);
-    let value = V::deserialize(state.deserializer()).map_err(|error| malformed(error.to_string()))?;
+    let value = V::deserialize(state.deserializer()).map_err(|error| malformed(without_values(&error.to_string())))?;
     match state.into_reader().read(&mut [0]) {
         Ok(0) => Ok(value),
         _ => Err(malformed("bytes are left over behind it".to_owned())),

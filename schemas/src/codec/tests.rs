@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     event::{Event, EventType},
     record::TtfRecord,
-    samples::{self, for_every_message},
+    samples::{self, for_every_message, generators},
 };
 
 /// Length of the single-object header.
@@ -278,19 +278,19 @@ fn encode_into_appends() {
 
 proptest! {
     #[test]
-    fn any_event_comes_back_as_it_was(event in samples::any_event()) {
+    fn any_event_comes_back_as_it_was(event in generators::any_event()) {
         let bytes = codec().encode(&event).expect("encodes");
         prop_assert_eq!(codec().decode(&bytes), Ok(event));
     }
 
     #[test]
-    fn any_record_comes_back_as_it_was(record in samples::any_record()) {
+    fn any_record_comes_back_as_it_was(record in generators::any_record()) {
         let bytes = codec().encode(&record).expect("encodes");
         prop_assert_eq!(codec().decode(&bytes), Ok(record));
     }
 
     #[test]
-    fn any_notification_comes_back_as_it_was(notification in samples::any_notification()) {
+    fn any_notification_comes_back_as_it_was(notification in generators::any_notification()) {
         let bytes = codec().encode(&notification).expect("encodes");
         prop_assert_eq!(codec().decode(&bytes), Ok(notification));
     }

@@ -8,7 +8,7 @@ use crate::{
     event::{Event, EventType},
     record::TtfRecord,
     rejected::RejectedEvent,
-    samples::{self, for_every_message},
+    samples::{self, for_every_message, generators},
 };
 
 /// Snapshots show keys in order, whatever map serde_json was built with.
@@ -102,6 +102,10 @@ fn what_is_wrong_is_named() {
     form["stages"][1]["from_at"] = "yesterday".into();
     let error = from_json::<TtfRecord>(form).expect_err("no time");
     assert_eq!(error.to_string(), "not the JSON form of TtfRecord: /stages/1/from_at is not a time in RFC 3339");
+    let mut form = to_json(&samples::breach());
+    form["late"] = "ada@example.org".into();
+    let error = from_json::<TtfBreach>(form).expect_err("no boolean").to_string();
+    assert!(error.contains("expected a boolean") && !error.contains("ada"), "{error}");
     let error = from_json::<TtfBreach>(json!({})).expect_err("empty");
     assert_eq!(error.to_string(), "not the JSON form of TtfBreach: missing field `breach_id`");
 }
@@ -120,9 +124,9 @@ macro_rules! comes_back {
 }
 
 comes_back! {
-    any_event_comes_back Event, samples::any_event;
-    any_rejected_event_comes_back RejectedEvent, samples::any_rejected;
-    any_record_comes_back TtfRecord, samples::any_record;
-    any_breach_comes_back TtfBreach, samples::any_breach;
-    any_notification_comes_back Notification, samples::any_notification;
+    any_event_comes_back Event, generators::any_event;
+    any_rejected_event_comes_back RejectedEvent, generators::any_rejected;
+    any_record_comes_back TtfRecord, generators::any_record;
+    any_breach_comes_back TtfBreach, generators::any_breach;
+    any_notification_comes_back Notification, generators::any_notification;
 }

@@ -158,9 +158,10 @@ fn refused_credentials_lose_no_data() {
 fn credentials_are_sent_and_not_shown() {
     let registry = StandIn::start(|_, head| {
         let expected = "authorization: basic dXNlcjpwYXNz";
-        match head.lines().any(|line| line.eq_ignore_ascii_case(expected)) {
-            true => (200, event_schema()),
-            false => (401, String::new()),
+        if head.lines().any(|line| line.eq_ignore_ascii_case(expected)) {
+            (200, event_schema())
+        } else {
+            (401, String::new())
         }
     });
     let url = registry.url.replace("http://", "http://user:pass@");
@@ -179,6 +180,13 @@ fn a_schema_that_is_no_message_of_ours_is_named() {
     let registry = StandIn::start(move |_, _| (200, serde_json::json!({ "schema": schema }).to_string()));
     let error = registry.codec(1).decode::<Event>(&confluent(7)).expect_err("another's");
     assert_eq!(error.to_string(), "value is not a well-formed Event: schema id 7 is that of com.example.Order");
+}
+
+#[test]
+fn a_schema_that_is_not_avro_is_unknown() {
+    let registry = StandIn::start(|_, _| (200, r#"{"schemaType":"JSON","schema":"{}"}"#.to_owned()));
+    let error = registry.codec(1).decode::<Event>(&confluent(7)).expect_err("JSON");
+    assert!(matches!(error, DecodeError::UnknownSchemaId { schema_id: 7, .. }), "{error:?}");
 }
 
 #[test]
