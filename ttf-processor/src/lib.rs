@@ -1,1 +1,20 @@
+//! The processor: reads events, keeps one small state per user, and says how every journey stands.
+//!
+//! - [`journey`] is the domain, pure: what events and the passing of time mean.
+//! - [`processor`] plugs it into the exactly-once runtime, [`codec`] writes and reads its bytes.
+//! - [`figures`] are the Prometheus figures of what this process has committed.
 
+pub mod codec;
+pub mod config;
+pub mod figures;
+pub mod journey;
+#[cfg(any(test, feature = "oracle"))]
+pub mod oracle;
+pub mod processor;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use config::ProcessorConfig;
+pub use journey::{DefinitionErrors, JourneyDefinition};
+pub use service::{GROUP, check, run};

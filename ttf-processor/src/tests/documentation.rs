@@ -1,0 +1,1 @@
+//! The examples of `docs/ttf-metrics.md` are worked here.
