@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use stream_runtime::log::{LogError, NewRecord, partitioner::partition_for};
 
-use super::support::{Open, LONG, at, fresh, new_topic, publish, read_all, text, try_publish, values};
+use super::support::{LONG, Open, at, fresh, new_topic, publish, read_all, text, try_publish, values};
 
 pub fn a_record_comes_back_as_it_was_written(open: Open<'_>) {
     let log = open();
@@ -93,8 +93,7 @@ pub fn an_unknown_topic_is_refused_by_name(open: Open<'_>) {
     let named = |error: &LogError| matches!(error, LogError::UnknownTopic(name) if *name == missing);
     let refused = try_publish(&*log, NewRecord::new(missing.as_str(), "k", "v")).unwrap_err();
     assert!(named(&refused), "{refused}");
-    let refused =
-        log.end_offset(&at(&missing, 0), stream_runtime::log::Isolation::ReadUncommitted, LONG).unwrap_err();
+    let refused = log.end_offset(&at(&missing, 0), stream_runtime::log::Isolation::ReadUncommitted, LONG).unwrap_err();
     assert!(named(&refused), "{refused}");
     let refused = log.topic_id(&missing, LONG).unwrap_err();
     assert!(named(&refused), "{refused}");

@@ -68,16 +68,16 @@ pub fn a_waiting_reader_is_woken_by_a_record(open: Open<'_>) {
 pub fn a_reader_visits_no_more_than_asked_and_misses_nothing(open: Open<'_>) {
     let log = open();
     let topic = new_topic(&*log, 3);
-    let records = (0..90).map(|number| NewRecord::new(topic.as_str(), "k", number.to_string()).with_partition(number % 3));
+    let records =
+        (0..90).map(|number| NewRecord::new(topic.as_str(), "k", number.to_string()).with_partition(number % 3));
     publish(&*log, records);
     let mut reader = log.reader(Isolation::ReadUncommitted).unwrap();
     let from: Vec<_> = (0..3).map(|partition| (at(&topic, partition), Position::Beginning)).collect();
     reader.assign(&from).unwrap();
     let mut seen: Vec<Vec<String>> = vec![Vec::new(); 3];
     until("everything is read", || {
-        let visited = reader
-            .poll(7, LOOK, &mut |record| seen[record.partition as usize].push(text(record.value)))
-            .unwrap();
+        let visited =
+            reader.poll(7, LOOK, &mut |record| seen[record.partition as usize].push(text(record.value))).unwrap();
         assert!(visited <= 7);
         seen.iter().map(Vec::len).sum::<usize>() >= 90
     });

@@ -1,8 +1,6 @@
 //! Transactions: records and offsets together, or not at all.
 
-use stream_runtime::log::{
-    GroupMetadata, Isolation, Log, NewRecord, NextOffset, Position, Transactor, Verdict,
-};
+use stream_runtime::log::{GroupMetadata, Isolation, Log, NewRecord, NextOffset, Position, Transactor, Verdict};
 
 use super::support::{LONG, LOOK, Member, Open, at, fresh, new_topic, publish, read_all, text, until, values};
 

@@ -17,7 +17,8 @@ impl FolderLock {
     /// Makes the folder when it is missing and takes it for this process.
     pub fn acquire(folder: &Path) -> Result<Self, LogError> {
         let shown = folder.display();
-        let unwritable = |error: std::io::Error| LogError::Invalid(format!("cannot write to the folder {shown}: {error}"));
+        let unwritable =
+            |error: std::io::Error| LogError::Invalid(format!("cannot write to the folder {shown}: {error}"));
         fs::create_dir_all(folder).map_err(unwritable)?;
         let mut file = OpenOptions::new()
             .read(true)

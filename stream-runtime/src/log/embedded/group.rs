@@ -149,10 +149,11 @@ impl Group {
 /// get one more when it does not come out even.
 fn shares(order: &[u64], members: &BTreeMap<u64, Member>) -> Vec<Vec<TopicPartition>> {
     let subscribers = |topic: &str| -> Vec<usize> {
-        (0..order.len()).filter(|index| members[&order[*index]].topics.iter().any(|(name, _)| &**name == topic)).collect()
+        (0..order.len())
+            .filter(|index| members[&order[*index]].topics.iter().any(|(name, _)| &**name == topic))
+            .collect()
     };
-    let topics: BTreeMap<Arc<str>, i32> =
-        order.iter().flat_map(|id| members[id].topics.iter().cloned()).collect();
+    let topics: BTreeMap<Arc<str>, i32> = order.iter().flat_map(|id| members[id].topics.iter().cloned()).collect();
     let mut shares = vec![Vec::new(); order.len()];
     for (topic, partitions) in topics {
         let subscribers = subscribers(&topic);
@@ -199,8 +200,14 @@ impl Coordinator {
             }
             group.replaced.insert(predecessor);
         }
-        let member =
-            Member { instance, topics, signal: signal.clone(), status: Status::Waiting, holds: Vec::new(), notice: None };
+        let member = Member {
+            instance,
+            topics,
+            signal: signal.clone(),
+            status: Status::Waiting,
+            holds: Vec::new(),
+            notice: None,
+        };
         group.members.insert(id, member);
         group.rebalance(now);
         id
@@ -276,9 +283,10 @@ impl Coordinator {
     /// Whether the partitions were taken away without a release.
     pub fn has_lost(&self, proof: &Proof) -> bool {
         let groups = self.groups.lock();
-        groups.1.get(&proof.group).is_none_or(|group| {
-            group.members.get(&proof.member).is_none_or(|member| member.status == Status::Lost)
-        })
+        groups
+            .1
+            .get(&proof.group)
+            .is_none_or(|group| group.members.get(&proof.member).is_none_or(|member| member.status == Status::Lost))
     }
 }
 

@@ -31,10 +31,6 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-pub use self::{
-    options::{Clock, Options},
-    writer::Swept,
-};
 use self::{
     catalog::Catalog,
     cursor::Cursor,
@@ -47,6 +43,10 @@ use self::{
     subscription::EmbeddedSubscription,
     transactor::EmbeddedTransactor,
     writer::{Placed, PlacedOffset, Queue, Request, Writer, closed},
+};
+pub use self::{
+    options::{Clock, Options},
+    writer::Swept,
 };
 use super::{
     Cleanup, ClusterId, Committed, Isolation, Log, LogError, NewRecord, NextOffset, Publisher, Reader,
@@ -102,7 +102,7 @@ impl EmbeddedLog {
     /// [`EmbeddedLog::open`] with other options (`retention_bytes` of `options` counts).
     pub fn open_with(config: &EmbeddedConfig, options: Options) -> Result<Self, LogError> {
         let folder = FolderLock::acquire(&config.path)?;
-        let storage = DurableStorage::open(&config.path.join("store"))?;
+        let storage = DurableStorage::open(&config.path, options.write_buffer_bytes)?;
         Self::start(Arc::new(storage), options, Some(folder))
     }
 
@@ -235,9 +235,10 @@ fn identify(storage: &dyn Storage) -> Result<ClusterId, LogError> {
             ])?;
             Ok(cluster)
         }
-        (Some([format]), _) if *format != keys::FORMAT => {
-            Err(LogError::Corrupt(format!("the log was written in format {format}; this version reads {}", keys::FORMAT)))
-        }
+        (Some([format]), _) if *format != keys::FORMAT => Err(LogError::Corrupt(format!(
+            "the log was written in format {format}; this version reads {}",
+            keys::FORMAT
+        ))),
         _ => Err(LogError::Corrupt("the identity of the log is missing".to_owned())),
     }
 }
@@ -323,7 +324,10 @@ impl Log for EmbeddedLog {
                 return Err(LogError::Invalid(format!("`{}` is no name for a topic (1 to 249 bytes)", spec.name)));
             }
             if !(1..=10_000).contains(&spec.partitions) {
-                return Err(LogError::Invalid(format!("topic `{}` cannot have {} partitions", spec.name, spec.partitions)));
+                return Err(LogError::Invalid(format!(
+                    "topic `{}` cannot have {} partitions",
+                    spec.name, spec.partitions
+                )));
             }
         }
         let (reply, answer) = sync_channel(1);

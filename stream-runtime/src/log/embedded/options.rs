@@ -20,6 +20,9 @@ pub struct Options {
     pub queue_bytes: usize,
     /// The largest record taken: key, value and headers (Kafka: `message.max.bytes`).
     pub record_bytes: usize,
+    /// Records kept in memory before they are written as a table; on disk only. They are in the journal all the
+    /// while.
+    pub write_buffer_bytes: u64,
 }
 
 impl Default for Options {
@@ -29,6 +32,7 @@ impl Default for Options {
             retention_bytes: u64::MAX,
             queue_bytes: 32 * 1024 * 1024,
             record_bytes: 1024 * 1024,
+            write_buffer_bytes: 32 * 1024 * 1024,
         }
     }
 }

@@ -29,9 +29,16 @@ enum Stage {
     /// `init` was not called yet.
     New,
     Idle(Turn),
-    Open { turn: Turn, records: Vec<Placed>, bytes: usize },
+    Open {
+        turn: Turn,
+        records: Vec<Placed>,
+        bytes: usize,
+    },
     /// Handed to the writer; the answer has not come yet.
-    Committing { turn: Turn, answer: Receiver<Result<(), TransactionError>> },
+    Committing {
+        turn: Turn,
+        answer: Receiver<Result<(), TransactionError>>,
+    },
 }
 
 impl EmbeddedTransactor {

@@ -8,19 +8,23 @@ use std::{
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use parking_lot::Mutex;
 
-use super::{Change, Space, Storage};
+use super::{Change, Space, Storage, witness::Witness};
 use crate::log::LogError;
 
 /// Block cache: readers are mostly at the tail, which is in the write buffer.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Journals kept until the write buffers they cover are on disk as tables.
 const JOURNAL_BYTES: u64 = 128 * 1024 * 1024;
+/// The number of batches written, in the meta space: part of every batch.
+const BATCHES_KEY: &[u8] = b"batches";
 
 pub(in crate::log::embedded) struct DurableStorage {
     spaces: [Keyspace; 3],
     database: Database,
     path: String,
+    witness: Mutex<Witness>,
 }
 
 fn name(space: Space) -> &'static str {
@@ -31,34 +35,63 @@ fn name(space: Space) -> &'static str {
     }
 }
 
-fn options(space: Space) -> KeyspaceCreateOptions {
-    let write_buffer_bytes = match space {
-        Space::Records => 32 * 1024 * 1024,
-        Space::Index | Space::Meta => 8 * 1024 * 1024,
+fn options(space: Space, write_buffer_bytes: u64) -> KeyspaceCreateOptions {
+    let bytes = match space {
+        Space::Records => write_buffer_bytes,
+        // Small entries, written over and over.
+        Space::Index | Space::Meta => write_buffer_bytes / 4,
     };
-    KeyspaceCreateOptions::default().max_memtable_size(write_buffer_bytes)
+    KeyspaceCreateOptions::default().max_memtable_size(bytes)
 }
 
 impl DurableStorage {
-    /// Opens or creates the store in `path`.
-    pub fn open(path: &Path) -> Result<Self, LogError> {
+    /// Opens or creates the store in the folder `store` of `path`.
+    pub fn open(path: &Path, write_buffer_bytes: u64) -> Result<Self, LogError> {
         let shown = path.display().to_string();
         // fjall panics on some kinds of damage; that must not take the process down without a word.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database = Database::builder(path)
+            let database = Database::builder(path.join("store"))
                 .cache_size(CACHE_BYTES)
                 .max_journaling_size(JOURNAL_BYTES)
                 .worker_threads(2)
                 .open()?;
             let [records, index, meta] =
-                Space::ALL.map(|space| database.keyspace(name(space), || options(space)));
+                Space::ALL.map(|space| database.keyspace(name(space), || options(space, write_buffer_bytes)));
             Ok((database, [records?, index?, meta?]))
         }));
-        match opened {
-            Ok(Ok((database, spaces))) => Ok(Self { spaces, database, path: shown }),
-            Ok(Err(error)) => Err(explain(&shown, &error)),
-            Err(_panic) => Err(LogError::Corrupt(format!("the store in {shown} cannot be read"))),
+        let (database, spaces) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(explain(&shown, &error)),
+            Err(_panic) => return Err(LogError::Corrupt(format!("the store in {shown} cannot be read"))),
+        };
+        let witness = Witness::open(&path.join("ttf.batches"))
+            .map_err(|error| LogError::Invalid(format!("cannot write to the folder {shown}: {error}")))?;
+        let store = Self { spaces, database, path: shown, witness: Mutex::new(witness) };
+        store.check_completeness()?;
+        Ok(store)
+    }
+
+    /// Compares the store's own count of batches with the one beside it.
+    fn check_completeness(&self) -> Result<(), LogError> {
+        let stored = match self.get(Space::Meta, BATCHES_KEY)?.as_deref() {
+            None => 0,
+            Some(bytes) => bytes
+                .try_into()
+                .map(u64::from_le_bytes)
+                .map_err(|_| LogError::Corrupt(format!("the store in {} cannot be read", self.path)))?,
+        };
+        let mut witness = self.witness.lock();
+        if witness.batches() > stored {
+            return Err(LogError::Corrupt(format!(
+                "the last {} of {} batches written to {} are gone; restore a copy, or remove the file ttf.batches \
+                 there to go on without them",
+                witness.batches() - stored,
+                witness.batches(),
+                self.path
+            )));
         }
+        witness.saw(stored);
+        Ok(())
     }
 
     fn space(&self, space: Space) -> &Keyspace {
@@ -111,13 +144,18 @@ impl Storage for DurableStorage {
     }
 
     fn apply(&self, changes: Vec<Change>) -> Result<(), LogError> {
+        let mut witness = self.witness.lock();
+        let batches = witness.batches() + 1;
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        batch.insert(self.space(Space::Meta), BATCHES_KEY, batches.to_le_bytes());
         for Change { space, key, value } in changes {
             match value {
                 Some(value) => batch.insert(self.space(space), key, value),
                 None => batch.remove(self.space(space), key),
             }
         }
-        batch.commit().map_err(|error| explain(&self.path, &error))
+        batch.commit().map_err(|error| explain(&self.path, &error))?;
+        witness.saw(batches);
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 mod durable;
 mod memory;
+mod witness;
 
 use std::ops::ControlFlow;
 

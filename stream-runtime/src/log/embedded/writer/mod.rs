@@ -229,14 +229,7 @@ impl Writer {
         let mut plan = Plan::new(&*self.storage, now_ms);
         let stepped = check(broken)
             .and_then(|()| {
-                sweep::plan_step(
-                    &mut plan,
-                    &*self.storage,
-                    &self.catalog,
-                    going.progress,
-                    self.retention_bytes,
-                    now_ms,
-                )
+                sweep::plan_step(&mut plan, &*self.storage, &self.catalog, going.progress, self.retention_bytes, now_ms)
             })
             .and_then(|stepped| self.write(plan, broken).map(|()| stepped));
         match stepped {

@@ -62,8 +62,7 @@ impl<'a> Plan<'a> {
     /// Adds a record and returns its offset.
     pub fn append(&mut self, placed: &Placed) -> Result<i64, LogError> {
         let Placed { topic, partition, record } = placed;
-        let times =
-            Times { timestamp_ms: record.timestamp_ms.unwrap_or(self.now_ms), appended_ms: self.now_ms };
+        let times = Times { timestamp_ms: record.timestamp_ms.unwrap_or(self.now_ms), appended_ms: self.now_ms };
         let touched = self.touch(topic, *partition)?;
         let offset = touched.state.end;
         let key = keys::record(topic.number, *partition, offset);
@@ -71,7 +70,11 @@ impl<'a> Plan<'a> {
         touched.state.end += 1;
         touched.state.bytes += value.len() as u64;
         let slot = self.records.len();
-        self.records.push(Some(Change { space: Space::Records, key: Bytes::copy_from_slice(&key), value: Some(value) }));
+        self.records.push(Some(Change {
+            space: Space::Records,
+            key: Bytes::copy_from_slice(&key),
+            value: Some(value),
+        }));
         if topic.cleanup == Cleanup::Compact
             && let Some(key) = &record.key
         {

@@ -59,14 +59,30 @@ pub(in crate::log::embedded) type Published = Result<(i32, i64), LogError>;
 pub(in crate::log::embedded) type Created = Result<Vec<(String, TopicOutcome)>, LogError>;
 
 pub(in crate::log::embedded) enum Request {
-    Publish { placed: Placed, reply: oneshot::Sender<Published> },
-    Commit { transaction: Transaction, reply: SyncSender<Result<(), TransactionError>> },
+    Publish {
+        placed: Placed,
+        reply: oneshot::Sender<Published>,
+    },
+    Commit {
+        transaction: Transaction,
+        reply: SyncSender<Result<(), TransactionError>>,
+    },
     /// Ends every earlier turn; answered when what they committed is durable.
-    Fence { current: Arc<AtomicU64>, reply: SyncSender<u64> },
+    Fence {
+        current: Arc<AtomicU64>,
+        reply: SyncSender<u64>,
+    },
     /// Answered when everything asked before is done.
-    Barrier { reply: SyncSender<()> },
-    Create { specs: Vec<TopicSpec>, reply: SyncSender<Created> },
-    Sweep { reply: SyncSender<Result<Swept, LogError>> },
+    Barrier {
+        reply: SyncSender<()>,
+    },
+    Create {
+        specs: Vec<TopicSpec>,
+        reply: SyncSender<Created>,
+    },
+    Sweep {
+        reply: SyncSender<Result<Swept, LogError>>,
+    },
 }
 
 impl Request {
