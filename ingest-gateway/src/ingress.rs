@@ -158,3 +158,6 @@ impl RawIntake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use crate::validate::{Code, ValidEvent, Violation};
 
 /// How far event times may be from the gateway's clock.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_field_names, reason = "each is a maximum, under its name in the configuration")]
 pub struct ClockRules {
     /// A client's clock may be off by so much before its times are corrected.
     pub max_skew: Millis,

@@ -1,10 +1,13 @@
 //! What became of each event, and the books that are kept of it: every event that came in ends in exactly one
 //! counted outcome.
 
+use serde::Serialize;
+
 use crate::metrics::EventMetrics;
 
 /// The one fate of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// On the log, acknowledged.
     Accepted,

@@ -81,7 +81,10 @@ impl Records {
     pub fn event(&self, event: &Event) -> Result<NewRecord, EncodeError> {
         let headers = vec![
             (topics::HEADER_EVENT_NAME.to_owned(), Bytes::copy_from_slice(event.event_name.as_bytes())),
-            (topics::HEADER_EVENT_TYPE.to_owned(), Bytes::from_static(validate::type_name(event.event_type).as_bytes())),
+            (
+                topics::HEADER_EVENT_TYPE.to_owned(),
+                Bytes::from_static(validate::type_name(event.event_type).as_bytes()),
+            ),
         ];
         let key = subject_key(event).map(|key| key.to_bytes());
         let value = self.codec.encode(event)?;

@@ -20,7 +20,7 @@ struct Sections {
 
 fn sections() -> Sections {
     let defaults = include_str!("../../config/telemetry.yaml");
-    service_kit::config::load(Sources::defaults(defaults)).expect("the defaults are valid")
+    service_kit::config::load(Sources::new(defaults)).expect("the defaults are valid")
 }
 
 /// The section `gateway` of the default configuration, on any free port.

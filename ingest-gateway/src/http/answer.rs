@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::{outcome::Outcome, publish::Unacknowledged, validate::Violation};
 
@@ -18,7 +18,6 @@ pub struct EventResult {
     /// Its place in the request, from 0.
     pub index: usize,
     pub event_id: Option<String>,
-    #[serde(serialize_with = "outcome_name")]
     pub status: Outcome,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
@@ -55,10 +54,6 @@ impl From<Unacknowledged> for Problem {
             hint: Some("send the same event again, with the same event_id".to_owned()),
         }
     }
-}
-
-fn outcome_name<S: Serializer>(outcome: &Outcome, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(outcome.as_str())
 }
 
 /// What was asked for in the query.
@@ -116,7 +111,8 @@ impl Answer {
         let first_message = first.map_or("", |problem| &problem.message);
         if taken == 0 && self.count(Outcome::Retry) > 0 {
             let unacknowledged = self.results.iter().find(|result| result.status == Outcome::Retry);
-            let code = unacknowledged.and_then(|result| result.problem.as_ref()).map_or("retry", |problem| problem.code);
+            let code =
+                unacknowledged.and_then(|result| result.problem.as_ref()).map_or("retry", |problem| problem.code);
             (StatusCode::SERVICE_UNAVAILABLE, code, "nothing was taken; send it again after Retry-After seconds")
         } else if self.is_unreadable {
             (StatusCode::BAD_REQUEST, first_code, first_message)

@@ -91,11 +91,9 @@ impl Keys {
     pub fn identify(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let key = presented(headers)?.and_then(|key| self.find(&key).map_or(Some(Err(())), |key| Some(Ok(key))));
         match (key, self.mode) {
-            (Some(Ok(key)), _) => Ok(Caller {
-                tenant: key.tenant.clone(),
-                name: key.name.clone(),
-                lane: Lane::Key(key.scopes.clone()),
-            }),
+            (Some(Ok(key)), _) => {
+                Ok(Caller { tenant: key.tenant.clone(), name: key.name.clone(), lane: Lane::Key(key.scopes.clone()) })
+            }
             // Clients that insist on some key work without one being set up.
             (Some(Err(())) | None, AuthMode::Open) => Ok(self.keyless("open", Lane::Open)),
             (Some(Err(())), AuthMode::Required) => {

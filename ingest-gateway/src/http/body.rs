@@ -165,7 +165,10 @@ fn inflate(decoder: impl Read, limit: usize, reservation: &mut Reservation) -> R
 mod tests {
     use std::io::Write;
 
-    use flate2::{Compression, write::{GzEncoder, ZlibEncoder}};
+    use flate2::{
+        Compression,
+        write::{GzEncoder, ZlibEncoder},
+    };
     use prometheus::IntGauge;
 
     use super::*;

@@ -61,9 +61,13 @@ impl ApiError {
 
     /// Too much waits already: nothing was read, nothing taken.
     pub fn overloaded() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "too many requests wait for the log; nothing was taken")
-            .with_hint("send the same events again after Retry-After seconds")
-            .with_retry_after(1)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            "too many requests wait for the log; nothing was taken",
+        )
+        .with_hint("send the same events again after Retry-After seconds")
+        .with_retry_after(1)
     }
 
     pub fn body_too_large(limit: usize, setting: &str) -> Self {

@@ -26,13 +26,13 @@ use axum::{
 use service_kit::Kit;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::error::ApiError;
 pub use self::{
     auth::Keys,
     server::{ServerLimits, serve},
     smoke_limit::SmokeLimit,
     state::{Gateway, LogHealth, Shared},
 };
-use self::error::ApiError;
 use crate::validate::nearest;
 
 /// Every path of the gateway with its method; the OpenAPI document has the same.
@@ -72,7 +72,9 @@ async fn not_found(method: Method, uri: Uri) -> Response {
         Some(path) => format!("did you mean {path}?"),
         None => format!("{method} requests are taken as GET /openapi.json says; events go to POST /api/v1/events"),
     };
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing under this path").with_hint(hint).into_response()
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing under this path")
+        .with_hint(hint)
+        .into_response()
 }
 
 /// `Allow` is added by the router.
@@ -86,7 +88,8 @@ async fn method_not_allowed(method: Method) -> Response {
 }
 
 fn panicked(payload: Box<dyn std::any::Any + Send>) -> Response {
-    let message = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let message =
+        payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     tracing::error!(message = message.unwrap_or("unknown"), "a request handler panicked");
     ApiError::internal().into_response()
 }

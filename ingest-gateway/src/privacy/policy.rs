@@ -16,7 +16,9 @@ pub enum PolicyError {
     UnknownRoot { path: String },
     #[error("{setting}: action `{action}` is not available yet; use allow, drop, mask or truncate")]
     ActionNotAvailable { setting: String, action: &'static str },
-    #[error("privacy.detectors.{detector}: detectors are not available yet; only `allow` is taken, or name the fields under privacy.fields")]
+    #[error(
+        "privacy.detectors.{detector}: detectors are not available yet; only `allow` is taken, or name the fields under privacy.fields"
+    )]
     DetectorNotAvailable { detector: &'static str },
 }
 
@@ -214,7 +216,8 @@ mod tests {
 
     #[test]
     fn an_event_of_any_shape_is_survived() {
-        for event in [json!({}), json!({"context": 3}), json!({"context": {"ip": null}}), json!({"properties": ["x"]})] {
+        for event in [json!({}), json!({"context": 3}), json!({"context": {"ip": null}}), json!({"properties": ["x"]})]
+        {
             let (after, redactions) =
                 applied(&[("context.ip", Action::Mask), ("properties.a.b", Action::Drop)], event.clone());
             assert_eq!((after, redactions), (event, 0));

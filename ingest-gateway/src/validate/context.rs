@@ -145,8 +145,7 @@ fn texts_by_name(path: &str, map: &Map<String, Value>, findings: &mut Findings) 
 fn unknown_keys(map: &Map<String, Value>, path: &str, known: &[&str], findings: &mut Findings) {
     for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
         let message = format!("`{}` is not a known key of `{}`", bounded(key), path[1..].replace('/', "."));
-        let violation =
-            Violation::new(Code::AdditionalProperties, format!("{path}/{}", pointer_segment(key)), message);
+        let violation = Violation::new(Code::AdditionalProperties, format!("{path}/{}", pointer_segment(key)), message);
         findings.add(match nearest(key, known) {
             Some(name) => violation.with_hint(format!("did you mean `{name}`?")),
             None => violation.with_hint(format!("known keys: {}", known.join(", "))),

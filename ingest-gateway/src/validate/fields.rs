@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The fields of an event, in the order of the documentation.
-const FIELDS: [&str; 10] = [
+pub(super) const FIELDS: [&str; 10] = [
     "event_name",
     "event_type",
     "event_id",
@@ -24,7 +24,7 @@ const FIELDS: [&str; 10] = [
 ];
 
 /// The types an event may have.
-const EVENT_TYPES: [(&str, EventType); 8] = [
+pub(super) const EVENT_TYPES: [(&str, EventType); 8] = [
     ("track", EventType::Track),
     ("ttf_milestone", EventType::TtfMilestone),
     ("identify", EventType::Identify),
@@ -210,11 +210,10 @@ fn timestamp(value: Option<&Value>, findings: &mut Findings) {
     const HINT: &str = "RFC 3339 with an offset, such as 2026-01-31T12:00:00.000Z";
     match value {
         None => {}
-        Some(Value::String(text)) => {
-            if rfc3339::parse(text).is_none() {
-                let violation = Violation::new(Code::TimestampInvalid, PATH, "is not an RFC 3339 date-time");
-                findings.add(violation.with_hint(HINT));
-            }
+        Some(Value::String(text)) if rfc3339::parse(text).is_some() => {}
+        Some(Value::String(_)) => {
+            let violation = Violation::new(Code::TimestampInvalid, PATH, "is not an RFC 3339 date-time");
+            findings.add(violation.with_hint(HINT));
         }
         Some(value) => {
             let message = format!("must be a string, this is {}", kind(value));

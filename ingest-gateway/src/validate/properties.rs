@@ -88,8 +88,8 @@ fn excess(value: &Value, level: usize) -> Option<(Excess, Vec<String>)> {
 }
 
 fn performance(properties: &Map<String, Value>, findings: &mut Findings) {
-    name(properties, "operation", Presence::Required("performance"), findings);
     const DURATION: &str = "/properties/duration_ms";
+    name(properties, "operation", Presence::Required("performance"), findings);
     match properties.get("duration_ms") {
         Some(Value::Number(number)) if number.as_f64().is_some_and(|ms| ms >= 0.0) => {}
         Some(Value::Number(_)) => findings.add(Violation::new(Code::OutOfRange, DURATION, "must not be negative")),
@@ -160,12 +160,11 @@ fn name(properties: &Map<String, Value>, key: &str, presence: Presence, findings
     let path = || format!("/properties/{key}");
     match (properties.get(key), presence) {
         (None, Presence::Required(event_type)) => findings.add(required(key, event_type)),
-        (None, Presence::Optional) => {}
         (Some(Value::String(text)), Presence::Required(_)) if text.is_empty() => {
             findings.add(Violation::new(Code::TooShort, path(), "must not be empty"));
         }
         (Some(Value::String(text)), _) if longer_than(text, MAX_NAME) => findings.add(too_long(path(), MAX_NAME)),
-        (Some(Value::String(_)), _) => {}
+        (None, Presence::Optional) | (Some(Value::String(_)), _) => {}
         (Some(value), _) => findings.wrong_kind(path(), "a string", value),
     }
 }

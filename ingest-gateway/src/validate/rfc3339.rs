@@ -41,9 +41,10 @@ pub fn parse(text: &str) -> Option<EventTime> {
 }
 
 fn number(bytes: &[u8], from: usize, digits: usize) -> Option<i64> {
-    bytes.get(from..from + digits)?.iter().try_fold(0, |number, byte| {
-        byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0'))
-    })
+    bytes
+        .get(from..from + digits)?
+        .iter()
+        .try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
 }
 
 /// Milliseconds of an optional `.fraction`, and what follows it.
@@ -55,9 +56,8 @@ fn fraction(bytes: &[u8]) -> Option<(i64, &[u8])> {
     if count == 0 {
         return None;
     }
-    let millis = (0..3).fold(0, |millis, place| {
-        millis * 10 + if place < count { i64::from(digits[place] - b'0') } else { 0 }
-    });
+    let millis =
+        (0..3).fold(0, |millis, place| millis * 10 + if place < count { i64::from(digits[place] - b'0') } else { 0 });
     Some((millis, &digits[count..]))
 }
 

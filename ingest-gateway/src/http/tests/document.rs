@@ -1,0 +1,117 @@
+//! The OpenAPI document tells the truth about the router and the schema.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use telemetry_schemas::json_schema::{batch_schema, event_schema};
+
+use super::harness::{Running, answer, start, track};
+use crate::http::{ROUTES, openapi::DOCUMENT};
+
+fn document() -> Value {
+    serde_json::from_str(DOCUMENT).expect("the document is JSON")
+}
+
+/// A schema file as it stands in the document.
+fn embedded(schema: &Value, name: &str) -> Value {
+    let mut schema = schema.clone();
+    let map = schema.as_object_mut().unwrap();
+    map.remove("$schema");
+    map.remove("$id");
+    let text = schema
+        .to_string()
+        .replace("\"#/$defs/", &format!("\"#/components/schemas/{name}/$defs/"))
+        .replace("\"urn:ttf:telemetry:event:1\"", "\"#/components/schemas/Event\"");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn the_schemas_of_events_are_the_contracts() {
+    let document = document();
+    for (schema, name) in [(event_schema(), "Event"), (batch_schema(), "Batch")] {
+        assert_eq!(document["components"]["schemas"][name], embedded(schema, name), "components.schemas.{name}");
+    }
+}
+
+#[test]
+fn the_paths_are_those_of_the_router() {
+    let document = document();
+    let documented: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone()))
+        })
+        .collect();
+    let routed = ROUTES.map(|(method, path)| (method.to_owned(), path.to_owned()));
+    assert_eq!(documented, BTreeSet::from(routed));
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get("$ref").and_then(Value::as_str));
+                map.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let document = document();
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 20);
+    for reference in found {
+        assert!(document.pointer(reference.strip_prefix('#').unwrap()).is_some(), "{reference}");
+    }
+}
+
+/// Asserts that the document has this answer: the status is listed and the body meets its schema.
+fn assert_documented(path: &str, method: &str, status: u16, body: &Value) {
+    let document = document();
+    let response = &document["paths"][path][method]["responses"][status.to_string()];
+    assert!(response.is_object(), "{method} {path} does not document {status}");
+    let mut schema = response["content"]["application/json"]["schema"].clone();
+    schema["components"] = document["components"].clone();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator.iter_errors(body).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{method} {path} {status}: {errors:?} in {body}");
+}
+
+async fn assert_get(gateway: &Running, path: &str, template: &str) {
+    let (status, body) = answer(gateway.get(path).await).await;
+    assert_documented(template, "get", status, &body);
+}
+
+#[tokio::test]
+async fn the_answers_are_as_documented() {
+    let gateway = start().await;
+    for path in ["/", "/health", "/live", "/ready", "/openapi.json"] {
+        assert_get(&gateway, path, path).await;
+    }
+    assert_get(&gateway, "/api/v1/users/u/journey", "/api/v1/users/{user_id}/journey").await;
+    let bodies = [
+        track("u").to_string(),
+        json!([track("u"), {"event_name": "x"}]).to_string(),
+        json!({"event_name": "x"}).to_string(),
+        "{".to_owned(),
+        " ".repeat((5 << 20) + 1),
+    ];
+    for body in bodies {
+        let (status, answer) = gateway.send(body).await;
+        assert_documented("/api/v1/events", "post", status, &answer);
+    }
+    let wrong_type = gateway.client.post(gateway.url("/api/v1/events")).header("content-type", "text/csv").body("a");
+    let (status, refused) = answer(wrong_type.send().await.unwrap()).await;
+    assert_documented("/api/v1/events", "post", status, &refused);
+    for body in [r#"{"user_id":"u"}"#, "{}", "{"] {
+        let erasure = gateway.post_to("/api/v1/privacy/erasures").body(body);
+        let (status, erased) = answer(erasure.send().await.unwrap()).await;
+        assert_documented("/api/v1/privacy/erasures", "post", status, &erased);
+    }
+    let metrics = gateway.get("/metrics").await;
+    assert!(metrics.text().await.unwrap().contains("ttf_gateway_requests_total{"));
+}

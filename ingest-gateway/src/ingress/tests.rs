@@ -1,0 +1,162 @@
+//! The Kafka ingress, alone and behind the transactional runner.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use service_kit::Kit;
+use stream_runtime::log::{
+    Cleanup, Isolation, Log, NewRecord, NoHeaders, Position, Record, RecordRef, TopicPartition, TopicSpec,
+    embedded::EmbeddedLog,
+};
+use telemetry_schemas::{Codec, event::Event, rejected::RejectedEvent, time::Millis, topics};
+
+use super::*;
+use crate::{metrics::EventMetrics, privacy::Policy, testing};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn judge(kit: &Kit) -> Judge {
+    let tenants = Arc::new(testing::tenants());
+    Judge {
+        event_bytes: 32 * 1024,
+        rejected_payload_bytes: 32 * 1024,
+        max_skew: Millis(300_000),
+        max_future: Millis(86_400_000),
+        tenants: tenants.clone(),
+        policy: Policy::compile(&testing::privacy_config()).unwrap(),
+        metrics: EventMetrics::new(kit.metrics(), tenants),
+    }
+}
+
+fn intake(kit: &Kit) -> RawIntake {
+    RawIntake {
+        tenant: "acme".to_owned(),
+        judge: judge(kit),
+        records: Records::new(Codec::without_registry()),
+        batch_events: 10,
+        clock: || EventTime(1_795_392_000_000),
+        shutdown: kit.shutdown(),
+        uncommitted: Vec::new(),
+    }
+}
+
+fn record(value: Option<&[u8]>) -> RecordRef<'_> {
+    RecordRef {
+        topic: topics::EVENTS_RAW,
+        partition: 3,
+        offset: 41,
+        timestamp_ms: 0,
+        key: None,
+        value,
+        headers: &NoHeaders,
+    }
+}
+
+fn counted(kit: &Kit, what: &str) -> usize {
+    let text = kit.metrics().render();
+    text.lines()
+        .filter(|line| line.contains("source=\"kafka\"") && line.contains(what))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap())
+        .sum()
+}
+
+#[test]
+fn each_record_becomes_events_or_rejected_events() {
+    let kit = Kit::for_test();
+    let mut intake = intake(&kit);
+    let codec = Codec::without_registry();
+    let event = json!({"event_name": "x", "event_type": "track", "user_id": "u"});
+    let values = [event.to_string(), json!({"events": [event, {"event_name": 1}]}).to_string(), "no JSON".to_owned()];
+    let mut out = Vec::new();
+    for value in &values {
+        intake.map(&record(Some(value.as_bytes())), &mut out);
+    }
+    intake.map(&record(None), &mut out);
+
+    let topics: Vec<&str> = out.iter().map(|record| &*record.topic).collect();
+    let (taken, refused) = (topics::EVENTS, topics::EVENTS_REJECTED);
+    assert_eq!(topics, [taken, taken, refused, refused, refused]);
+    let event: Event = codec.decode(out[0].value.as_ref().unwrap()).unwrap();
+    assert_eq!((event.tenant.as_str(), event.source.as_str()), ("acme", "kafka"));
+    let rejected: RejectedEvent = codec.decode(out[3].value.as_ref().unwrap()).unwrap();
+    assert_eq!(rejected.payload, b"no JSON");
+    assert_eq!(
+        (rejected.topic.as_deref(), rejected.partition, rejected.offset),
+        (Some(topics::EVENTS_RAW), Some(3), Some(41))
+    );
+}
+
+#[test]
+fn only_what_is_committed_counts() {
+    let kit = Kit::for_test();
+    let mut intake = intake(&kit);
+    let good = json!({"event_name": "x", "event_type": "test"}).to_string();
+    intake.map(&record(Some(good.as_bytes())), &mut Vec::new());
+    intake.rolled_back();
+    assert_eq!(counted(&kit, ""), 0);
+    intake.map(&record(Some(good.as_bytes())), &mut Vec::new());
+    intake.map(&record(Some(b"{")), &mut Vec::new());
+    intake.committed();
+    intake.committed();
+    assert_eq!(counted(&kit, "ttf_events_received_total"), 2);
+    assert_eq!((counted(&kit, "outcome=\"accepted\""), counted(&kit, "outcome=\"rejected\"")), (1, 1));
+}
+
+#[tokio::test]
+async fn raw_records_arrive_as_events_through_the_transaction() {
+    let log = EmbeddedLog::in_memory();
+    let spec = |name: &str| TopicSpec {
+        name: name.to_owned(),
+        partitions: 1,
+        replication_factor: 1,
+        cleanup: Cleanup::Delete,
+        retention: None,
+        settings: BTreeMap::new(),
+    };
+    log.create_topics(&[topics::EVENTS_RAW, topics::EVENTS, topics::EVENTS_REJECTED].map(spec), DEADLINE).unwrap();
+    let kit = Kit::for_test();
+    let mut config = testing::gateway_config().kafka_ingress;
+    config.commit_interval = service_kit::config::HumanDuration::from_millis(20);
+    let ingress = Ingress {
+        config,
+        judge: judge(&kit),
+        records: Records::new(Codec::without_registry()),
+        batch_events: 100,
+        log: Arc::new(log.clone()),
+    };
+    ingress.start(&kit).unwrap();
+
+    let publisher = log.publisher().unwrap();
+    for number in 0..50 {
+        let event = json!({"event_name": "x", "event_type": "track", "user_id": format!("u-{number}")}).to_string();
+        let value = if number % 10 == 0 { "{".to_owned() } else { event };
+        publisher.publish(NewRecord::new(topics::EVENTS_RAW, format!("k-{number}"), value)).unwrap().await.unwrap();
+    }
+    let waiting = Instant::now();
+    while counted(&kit, "ttf_events_total") < 50 {
+        assert!(waiting.elapsed() < DEADLINE, "the records do not arrive");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(read(&log, topics::EVENTS).len(), 45);
+    assert_eq!(read(&log, topics::EVENTS_REJECTED).len(), 5);
+    kit.shutdown().cancel();
+    kit.join(DEADLINE).await.unwrap();
+}
+
+fn read(log: &EmbeddedLog, topic: &str) -> Vec<Record> {
+    let at = TopicPartition::new(topic, 0);
+    let end = log.end_offset(&at, Isolation::ReadCommitted, DEADLINE).unwrap();
+    let mut reader = log.reader(Isolation::ReadCommitted).unwrap();
+    reader.assign(&[(at.clone(), Position::Beginning)]).unwrap();
+    let mut found = Vec::new();
+    let started = Instant::now();
+    while reader.position(&at).is_none_or(|position| position < end) {
+        assert!(started.elapsed() < DEADLINE, "{topic} cannot be read to its end");
+        reader.poll(1_000, Duration::from_millis(100), &mut |record| found.push(record.to_owned())).unwrap();
+    }
+    found
+}
