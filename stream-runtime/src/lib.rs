@@ -9,6 +9,7 @@
 pub mod keyed;
 mod lag;
 pub mod log;
+mod positions;
 pub mod sink;
 mod transaction;
 pub mod transform;

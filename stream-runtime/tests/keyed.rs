@@ -108,18 +108,21 @@ fn a_timer_that_is_set_in_the_past_fires_too() {
 
 #[test]
 fn a_new_rule_for_timers_reaches_states_that_nothing_touches() {
-    let clock = ManualClock::at(0);
-    let log = Arc::new(in_memory(&clock));
-    let mut old = TestDriver::on(log.clone(), clock.clone(), &setup(), Tally { open_ms: 1_000_000 }, Json).unwrap();
-    old.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
-    old.commit().unwrap();
-    old.restart_with(|options| options.timer_fingerprint = "another".to_owned()).unwrap();
-    old.settle().unwrap();
-    drop(old);
-    let mut new = TestDriver::on(log, clock, &setup(), Tally { open_ms: 10 }, Json).unwrap();
-    new.advance_to(10).unwrap();
-    new.commit().unwrap();
-    assert!(final_states(&new.read_all(OUT).unwrap())["a"].closed);
+    let setup = Setup { partitions: 1, ..setup() };
+    let mut driver = TestDriver::new(&setup, Tally { open_ms: 1_000_000 }, Json).unwrap();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    driver.commit().unwrap();
+    // Another transaction, so that the restart does not read the first one's changelog again.
+    driver.pipe_input(add(FIRST, "b", 0, 1)).unwrap();
+    driver.commit().unwrap();
+    driver.restart_as(Tally { open_ms: 10 }, "").unwrap();
+    driver.advance_to(10).unwrap();
+    driver.commit().unwrap();
+    assert!(!final_states(&driver.read_all(OUT).unwrap())["a"].closed, "the index is still the old one");
+    driver.restart_as(Tally { open_ms: 10 }, "another").unwrap();
+    driver.settle().unwrap();
+    driver.commit().unwrap();
+    assert!(final_states(&driver.read_all(OUT).unwrap())["a"].closed);
 }
 
 #[test]

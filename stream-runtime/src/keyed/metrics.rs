@@ -43,16 +43,11 @@ impl KeyedMetrics {
             records_out: metrics
                 .counter(&name("records_out_total"), "Records written in committed transactions, changelog included."),
             timers_fired: metrics.counter(&name("timers_fired_total"), "Timers that fired."),
-            poison: dead_letters(metrics),
+            poison: metrics.counter_vec(
+                "ttf_dlq_records_total",
+                "Records that could not be processed, by the topic they came from.",
+                &["topic", "reason"],
+            ),
         }
     }
-}
-
-/// Records that went to a rejected topic.
-pub fn dead_letters(metrics: &Metrics) -> IntCounterVec {
-    metrics.counter_vec(
-        "ttf_dlq_records_total",
-        "Records that could not be processed, by the topic they came from.",
-        &["topic", "reason"],
-    )
 }

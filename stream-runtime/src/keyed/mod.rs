@@ -17,7 +17,6 @@ mod worker;
 
 use std::hash::Hash;
 
-pub(crate) use metrics::dead_letters;
 pub use options::{Clock, KeyedOptions, RuntimeConfig};
 pub(crate) use run::Shared;
 pub use run::run;

@@ -96,6 +96,8 @@ pub struct KeyedOptions {
     pub retry_timeout: Duration,
     /// A restore that reads nothing for so long fails.
     pub restore_stall: Duration,
+    /// How often the end of the changelog is noted: after a restart about so much of it is read again.
+    pub position_interval: Duration,
     /// Kafka's `delete.retention.ms` of the changelog: an older store may have missed deletions.
     pub changelog_delete_retention: Duration,
     /// Local state of a partition that is no longer ours is deleted after this time.
@@ -135,6 +137,7 @@ impl KeyedOptions {
             call_timeout: Duration::from_secs(10),
             retry_timeout: Duration::from_secs(60),
             restore_stall: Duration::from_secs(60),
+            position_interval: Duration::from_secs(5),
             changelog_delete_retention: Duration::from_secs(24 * 3600),
             foreign_state_ttl: Duration::from_secs(3600),
             clock: Clock::system(),

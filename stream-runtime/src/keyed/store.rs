@@ -250,10 +250,6 @@ impl TaskStore {
     pub fn clear_timers(&self) -> Result<(), StoreError> {
         Ok(self.timers.clear()?)
     }
-
-    pub fn batch(&self) -> StoreBatch<'_> {
-        self.stores.batch()
-    }
 }
 
 /// Changes to stores that are written as one.

@@ -1,6 +1,6 @@
 //! One partition number: its place in every input, its store, what the open transaction changes, its timers.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{
     Codec, Context, KeyedProcessor, Shared,
@@ -10,23 +10,9 @@ use super::{
 };
 use crate::{
     log::{Isolation, NewRecord, NextOffset, RecordRef, TopicPartition},
+    positions::InputPosition,
     transaction::Setback,
 };
-
-/// How old the noted end of the changelog may get: a restart reads about so much again.
-const POSITION_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Our place in one input partition.
-#[derive(Debug, Clone)]
-pub struct InputPosition {
-    pub at: TopicPartition,
-    /// Everything before it is applied, in the overlay or in the store.
-    pub next: i64,
-    /// Everything before it is committed.
-    pub committed: i64,
-    /// The latest record time seen.
-    pub stream_time_ms: Option<i64>,
-}
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +37,12 @@ pub struct Task<P: KeyedProcessor> {
     /// An end of the changelog from before the open transaction, stored when that is committed.
     changelog_end: Option<i64>,
     asked_for_end: Option<Instant>,
-    /// The group had no offsets for it: the changelog must be empty.
-    first_start: bool,
     /// Records were handed out while it was restored: they must be read again.
     missed: bool,
 }
 
 impl<P: KeyedProcessor> Task<P> {
-    pub fn new(store: TaskStore, inputs: Vec<InputPosition>, changelog: &str, first_start: bool) -> Self {
+    pub fn new(store: TaskStore, inputs: Vec<InputPosition>, changelog: &str) -> Self {
         let partition = store.partition();
         Self {
             partition,
@@ -69,7 +53,6 @@ impl<P: KeyedProcessor> Task<P> {
             changelog: TopicPartition::new(changelog, partition),
             changelog_end: None,
             asked_for_end: None,
-            first_start,
             missed: false,
             store,
         }
@@ -81,7 +64,8 @@ impl<P: KeyedProcessor> Task<P> {
 
     /// Takes the restored store into use.
     pub fn activate(&mut self, meta: Meta) -> anyhow::Result<()> {
-        if self.first_start && !self.store.is_empty()? {
+        // Offsets are committed with the state: without the one the other cannot be there.
+        if self.inputs.iter().all(|input| input.is_first) && !self.store.is_empty()? {
             anyhow::bail!(
                 "{} holds state, but the group has committed no offsets for its inputs; reset the group's offsets to \
                  where the state ends, or start with a new changelog",
@@ -105,12 +89,11 @@ impl<P: KeyedProcessor> Task<P> {
     }
 
     /// Takes the store out of use: it will be restored.
-    pub fn deactivate(&mut self, committed: Vec<InputPosition>, first_start: bool) {
+    pub fn deactivate(&mut self, committed: Vec<InputPosition>) {
         self.overlay.clear();
         self.meta = None;
         self.changelog_end = None;
         self.inputs = committed;
-        self.first_start = first_start;
     }
 
     /// Drops what the open transaction has changed.
@@ -131,15 +114,12 @@ impl<P: KeyedProcessor> Task<P> {
 
     /// True when the next transaction has something of this task.
     pub fn is_changed(&self) -> bool {
-        !self.overlay.is_empty() || self.inputs.iter().any(|input| input.next != input.committed)
+        !self.overlay.is_empty() || self.inputs.iter().any(InputPosition::is_changed)
     }
 
     /// The input this record came from, when the record is new.
     fn input_of(&mut self, record: &RecordRef<'_>) -> Option<&mut InputPosition> {
-        self.inputs
-            .iter_mut()
-            .find(|input| &*input.at.topic == record.topic)
-            .filter(|input| record.offset >= input.next)
+        self.inputs.iter_mut().find(|input| &*input.at.topic == record.topic).filter(|input| input.expects(record))
     }
 
     /// Applies one record in the overlay.
@@ -169,8 +149,7 @@ impl<P: KeyedProcessor> Task<P> {
             }
         };
         if let Some(input) = self.input_of(record) {
-            input.next = record.offset + 1;
-            input.stream_time_ms = input.stream_time_ms.max(Some(record.timestamp_ms));
+            input.advance(record);
         }
         Ok(applied)
     }
@@ -223,7 +202,7 @@ impl<P: KeyedProcessor> Task<P> {
 
     /// Notes where the changelog ends before the transaction begins, now and then. See `DESIGN.md`.
     pub fn note_changelog_end<C>(&mut self, shared: &Shared<P, C>) {
-        let asked_lately = self.asked_for_end.is_some_and(|at| at.elapsed() < POSITION_INTERVAL);
+        let asked_lately = self.asked_for_end.is_some_and(|at| at.elapsed() < shared.options.position_interval);
         if asked_lately || !self.is_active() || !self.is_changed() {
             return;
         }
@@ -313,6 +292,7 @@ impl<P: KeyedProcessor> Task<P> {
         self.changelog_end = None;
         for input in &mut self.inputs {
             input.committed = input.next;
+            input.is_first = false;
         }
         if flushed.meta.is_some() {
             self.meta = flushed.meta;
@@ -322,11 +302,7 @@ impl<P: KeyedProcessor> Task<P> {
 
     /// Next offsets of every input, whether it moved or not.
     pub fn next_offsets(&self) -> impl Iterator<Item = NextOffset> {
-        self.inputs.iter().map(|input| NextOffset {
-            at: input.at.clone(),
-            next: input.next,
-            metadata: input.stream_time_ms.map_or_else(String::new, |time| time.to_string()),
-        })
+        self.inputs.iter().map(InputPosition::next_offset)
     }
 }
 

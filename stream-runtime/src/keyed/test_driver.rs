@@ -202,11 +202,17 @@ impl<P: KeyedProcessor, C: Codec<P>> TestDriver<P, C> {
         self.start()
     }
 
-    /// Changes options (a new release) and restarts after a commit.
+    /// Restarts with other options after a commit.
     pub fn restart_with(&mut self, change: impl FnOnce(&mut KeyedOptions)) -> anyhow::Result<()> {
         self.commit()?;
         change(&mut self.options);
         self.crash_and_restart()
+    }
+
+    /// Restarts with another processor (a new release) after a commit, on the same log and local state.
+    pub fn restart_as(&mut self, processor: P, timer_fingerprint: &str) -> anyhow::Result<()> {
+        self.processor = Arc::new(processor);
+        self.restart_with(|options| timer_fingerprint.clone_into(&mut options.timer_fingerprint))
     }
 
     /// Committed records of a topic since the last call, partition by partition.
@@ -286,6 +292,7 @@ fn options(setup: &Setup, clock: &ManualClock) -> KeyedOptions {
         call_timeout: CALL,
         retry_timeout: CALL,
         restore_stall: CALL,
+        position_interval: Duration::ZERO,
         changelog_delete_retention: Duration::from_secs(24 * 3600),
         foreign_state_ttl: Duration::from_secs(3600),
         clock: Clock::new(move || clock.now_ms()),

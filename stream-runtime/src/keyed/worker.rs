@@ -319,7 +319,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
 
 /// Up to where each input of a task was read: our own number, or further where only markers follow.
 fn reached<P: KeyedProcessor>(task: &Task<P>, subscription: &dyn Subscription) -> Vec<i64> {
-    task.inputs.iter().map(|input| input.next.max(subscription.position(&input.at).unwrap_or(i64::MIN))).collect()
+    task.inputs.iter().map(|input| input.reached(subscription)).collect()
 }
 
 fn damaged_partition(error: &anyhow::Error) -> Option<i32> {

@@ -3,9 +3,16 @@
 //! The consumer's thread keeps polling while a batch is written, so that a slow store pauses reading and never
 //! costs the group membership.
 
+mod feeder;
+mod metrics;
+mod store;
+
 use std::{sync::Arc, time::Duration};
 
+use anyhow::ensure;
 use async_trait::async_trait;
+use feeder::Feeder;
+use metrics::SinkMetrics;
 use service_kit::Kit;
 
 use crate::log::{Log, NextOffset, Position, Record, TopicPartition};
@@ -80,7 +87,34 @@ impl SinkOptions {
     }
 }
 
-/// Feeds `sink` on threads and tasks of the kit; returns at once.
-pub fn run(_options: SinkOptions, _log: Arc<dyn Log>, _sink: impl Sink, _kit: &Kit) -> anyhow::Result<()> {
-    anyhow::bail!("the sink runner is not there yet")
+/// Longest wait for records while no answer of the store is awaited.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// Feeds `sink`: a thread of the kit consumes, a task of the kit writes. Returns at once.
+///
+/// # Errors
+/// When the options contradict each other; what goes wrong later ends the process through the kit.
+///
+/// # Panics
+/// Outside a Tokio runtime.
+pub fn run(options: SinkOptions, log: Arc<dyn Log>, sink: impl Sink, kit: &Kit) -> anyhow::Result<()> {
+    ensure!(!options.topics.is_empty(), "sink `{}` has no topics", options.name);
+    ensure!(options.batch_records > 0, "`batch_records` must be at least 1");
+    let name = format!("sink-{}", options.name);
+    let health = kit.health().check(name.clone());
+    // Asked for here, so that the process is not ready before the thread has begun.
+    kit.health().readiness(name.clone()).set(false);
+    let metrics = SinkMetrics::new(kit.metrics(), &options);
+    let (store, requests) = store::serve(sink, metrics.deliveries.clone(), health, kit.shutdown());
+    kit.spawn(format!("{name}-store"), store);
+    let kit_of_feeder = kit.clone();
+    kit.spawn_thread(name, move || {
+        let shutdown = kit_of_feeder.shutdown();
+        let mut feeder = Feeder::join(options, log, requests, metrics, &kit_of_feeder)?;
+        while !shutdown.is_cancelled() {
+            feeder.step(IDLE)?;
+        }
+        feeder.close()
+    });
+    Ok(())
 }

@@ -1,12 +1,24 @@
 //! The stateless use of the transaction: consume, map, produce, commit, exactly once.
+//!
+//! What a record maps to and the offset behind it are committed as one. After a crash or a rollback the same records
+//! are mapped again, and only what was committed is seen by `read_committed` readers.
 
-use std::{sync::Arc, time::Duration};
+mod worker;
 
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::ensure;
 use service_kit::Kit;
+use worker::Worker;
 
-use crate::log::{Log, NewRecord, RecordRef};
+use crate::log::{Log, NewRecord, RecordRef, TopicPartition};
+
+/// Longest wait for records: how fast a shutdown is noticed.
+const IDLE: Duration = Duration::from_millis(50);
 
 /// What is done with each record. Any `FnMut(&RecordRef, &mut Vec<NewRecord>)` is one.
+///
+/// Called on one thread, in offset order within each partition.
 pub trait Transform: Send + 'static {
     /// Adds to `out` what comes of `record`.
     fn map(&mut self, record: &RecordRef<'_>, out: &mut Vec<NewRecord>);
@@ -14,7 +26,7 @@ pub trait Transform: Send + 'static {
     /// Everything mapped since the last call is committed.
     fn committed(&mut self) {}
 
-    /// Nothing mapped since the last [`Transform::committed`] counts; the same records come again.
+    /// Nothing mapped since the last [`Transform::committed`] is known to count; what does not will come again.
     fn rolled_back(&mut self) {}
 }
 
@@ -24,7 +36,7 @@ impl<F: FnMut(&RecordRef<'_>, &mut Vec<NewRecord>) + Send + 'static> Transform f
     }
 }
 
-/// How a transform runs.
+/// How a transform runs. [`TransformOptions::new`] fills in the usual sizes.
 #[derive(Debug, Clone)]
 pub struct TransformOptions {
     /// First part of the transactional id, name of the readiness check.
@@ -35,14 +47,16 @@ pub struct TransformOptions {
     pub inputs: Vec<String>,
     /// First part of the metrics' names (`ttf_gateway_ingress`).
     pub metrics_prefix: String,
+    /// A transaction is committed at the latest after this time …
     pub commit_interval: Duration,
+    /// … or after this many records …
     pub commit_records: usize,
-    /// A transaction is committed when its outputs hold this many bytes.
+    /// … or when its outputs hold this many bytes.
     pub commit_bytes: usize,
     pub prefetch_bytes: usize,
     /// Bound of one blocking call to the log.
     pub call_timeout: Duration,
-    /// Bound of all tries of one transactional call.
+    /// Bound of all tries of one transactional call. Below the group's `max.poll.interval.ms`.
     pub retry_timeout: Duration,
 }
 
@@ -72,11 +86,24 @@ impl TransformOptions {
 }
 
 /// Consumes, maps, produces and commits on a thread of the kit; returns at once.
-pub fn run(
-    _options: TransformOptions,
-    _log: Arc<dyn Log>,
-    _map: impl Transform,
-    _kit: &Kit,
-) -> anyhow::Result<()> {
-    anyhow::bail!("the transform runner is not there yet")
+///
+/// # Errors
+/// When the options contradict each other; what goes wrong later ends the process through the kit.
+pub fn run(options: TransformOptions, log: Arc<dyn Log>, map: impl Transform, kit: &Kit) -> anyhow::Result<()> {
+    ensure!(!options.inputs.is_empty(), "`{}` has no input topics", options.name);
+    ensure!(options.commit_records > 0, "`commit_records` must be at least 1");
+    // Asked for here, so that the process is not ready before the thread has begun.
+    kit.health().readiness(options.name.clone()).set(false);
+    let kit_of_worker = kit.clone();
+    kit.spawn_thread(options.name.clone(), move || {
+        let shutdown = kit_of_worker.shutdown();
+        let mut worker = Worker::join(options, log, map, &kit_of_worker)?;
+        while !shutdown.is_cancelled() {
+            worker.step(IDLE)?;
+        }
+        worker.close()
+    });
+    Ok(())
 }
+
+type Places = BTreeMap<TopicPartition, crate::positions::InputPosition>;

@@ -9,17 +9,11 @@ use crate::{
     keyed::{
         restore::{Report, Restore},
         store::TaskStore,
-        task::InputPosition,
     },
-    log::{Polled, Position, TopicPartition},
-    transaction::{consumer_error, while_unavailable},
+    log::{Polled, TopicPartition},
+    positions::{InputPosition, Patience, committed_positions},
+    transaction::consumer_error,
 };
-
-/// Our places in the inputs of one partition number, and whether the group never committed any.
-struct Start {
-    inputs: Vec<InputPosition>,
-    is_first: bool,
-}
 
 impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     /// Answers an event of the group.
@@ -67,10 +61,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         // First end what a predecessor left open, then ask for its offsets, then restore.
         self.writer.ensure_ready()?;
         let starts = self.committed_positions(partitions)?;
-        let from: Vec<_> = starts
-            .values()
-            .flat_map(|start| start.inputs.iter().map(|input| (input.at.clone(), Position::Offset(input.next))))
-            .collect();
+        let from: Vec<_> = starts.values().flatten().map(InputPosition::place).collect();
         self.subscription.assign(&from).map_err(|error| consumer_error(&self.id, error))?;
         let new: Vec<_> = from.into_iter().map(|(at, _)| at).collect();
         self.tolerating_rebalance(|worker| worker.subscription.pause(&new))?;
@@ -80,7 +71,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         for (partition, start) in starts {
             shared.owned.lock().insert(partition);
             let store = shared.stores.task(partition)?;
-            self.tasks.insert(partition, Task::new(store, start.inputs, &shared.options.changelog, start.is_first));
+            self.tasks.insert(partition, Task::new(store, start, &shared.options.changelog));
         }
         self.foreign_since = Some(Instant::now());
         self.start_restore(Vec::new())
@@ -118,8 +109,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                     let Some(task) = self.tasks.get_mut(&restored.partition) else { continue };
                     task.activate(restored.meta)?;
                     let missed = task.take_missed();
-                    let places: Vec<_> =
-                        task.inputs.iter().map(|input| (input.at.clone(), Position::Offset(input.next))).collect();
+                    let places: Vec<_> = task.inputs.iter().map(InputPosition::place).collect();
                     let partitions: Vec<_> = places.iter().map(|(at, _)| at.clone()).collect();
                     if missed {
                         self.tolerating_rebalance(|worker| worker.subscription.seek(&places))?;
@@ -141,60 +131,33 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         let mut starts = self.committed_positions(&partitions)?;
         for task in self.tasks.values_mut() {
             let start = starts.remove(&task.partition).context("a task without committed positions")?;
-            task.deactivate(start.inputs, start.is_first);
+            task.deactivate(start);
         }
-        let to: Vec<_> = self
-            .tasks
-            .values()
-            .flat_map(|task| task.inputs.iter().map(|input| (input.at.clone(), Position::Offset(input.next))))
-            .collect();
+        let to: Vec<_> = self.tasks.values().flat_map(|task| task.inputs.iter().map(InputPosition::place)).collect();
         self.tolerating_rebalance(|worker| worker.subscription.seek(&to))?;
         self.start_restore(wipe)
     }
 
-    /// What the group has committed, as a number for every input of every partition.
-    fn committed_positions(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<BTreeMap<i32, Start>> {
-        if partitions.is_empty() {
-            return Ok(BTreeMap::new());
+    /// What the group has committed, by partition number.
+    fn committed_positions(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> anyhow::Result<BTreeMap<i32, Vec<InputPosition>>> {
+        let options = &self.shared.options;
+        let patience = Patience { call: options.call_timeout, retry: options.retry_timeout };
+        let positions =
+            committed_positions(&*self.shared.log, &mut *self.subscription, &options.group, partitions, patience)?;
+        let mut starts: BTreeMap<i32, Vec<InputPosition>> = BTreeMap::new();
+        for position in positions {
+            starts.entry(position.at.partition).or_default().push(position);
         }
-        let shared = self.shared.clone();
-        let options = &shared.options;
-        let subscription = &mut self.subscription;
-        let committed =
-            while_unavailable(options.retry_timeout, || subscription.committed(partitions, options.call_timeout))
-                .map_err(|error| consumer_error(&self.id, error))?;
-        let mut starts: BTreeMap<i32, Start> = BTreeMap::new();
-        for known in committed {
-            let oldest =
-                while_unavailable(options.retry_timeout, || shared.log.start_offset(&known.at, options.call_timeout))
-                    .with_context(|| format!("cannot ask where {} starts", known.at))?;
-            let next = known.next.unwrap_or(oldest);
-            if next < oldest {
-                bail!(
-                    "records {next}..{oldest} of {} were deleted before they were processed; reset the offsets of group \
-                     `{}` to go on without them",
-                    known.at,
-                    options.group
-                );
-            }
-            let start = starts.entry(known.at.partition).or_insert(Start { inputs: Vec::new(), is_first: true });
-            start.is_first &= known.next.is_none();
-            start.inputs.push(InputPosition {
-                at: known.at,
-                next,
-                committed: next,
-                stream_time_ms: known.metadata.parse().ok(),
-            });
-        }
-        for (partition, start) in &starts {
-            if start.inputs.len() != options.inputs.len() {
-                bail!(
-                    "partition {partition} was assigned for {} of {} input topics; they must have equal partition \
-                     counts and the group the `range` assignor",
-                    start.inputs.len(),
-                    options.inputs.len()
-                );
-            }
+        let expected = options.inputs.len();
+        if let Some((partition, start)) = starts.iter().find(|(_, start)| start.len() != expected) {
+            bail!(
+                "partition {partition} was assigned for {} of {expected} input topics; they must have equal partition \
+                 counts and the group the `range` assignor",
+                start.len()
+            );
         }
         Ok(starts)
     }

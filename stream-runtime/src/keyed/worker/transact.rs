@@ -6,6 +6,7 @@ use super::{Codec, Context, KeyedProcessor, STALE_PATIENCE, Shared, Task, Worker
 use crate::{
     keyed::{store::StoreBatch, task::Flushed},
     log::{LogError, Position, TopicPartition, Verdict},
+    positions::InputPosition,
     transaction::{Recovery, Setback, consumer_error},
 };
 
@@ -103,7 +104,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         let mut to: Vec<(TopicPartition, Position)> = Vec::new();
         for task in self.tasks.values_mut().filter(|task| task.is_active()) {
             task.roll_back()?;
-            to.extend(task.inputs.iter().map(|input| (input.at.clone(), Position::Offset(input.next))));
+            to.extend(task.inputs.iter().map(InputPosition::place));
         }
         self.tolerating_rebalance(|worker| worker.subscription.seek(&to))
     }
