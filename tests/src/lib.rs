@@ -1,1 +1,12 @@
+//! Whole scenarios across services against real servers: what they share.
 
+pub mod observe;
+pub mod process;
+pub mod receiver;
+pub mod scenario;
+pub mod sender;
+pub mod servers;
+pub mod store;
+pub mod system;
+pub mod verify;
+pub mod wait;

@@ -1,1 +1,69 @@
-fn main() {}
+//! `ttf`: one binary for every role and every operator's command.
+
+mod cli;
+mod config;
+mod demo;
+mod gateway_client;
+mod process;
+mod send;
+mod tail;
+mod topics;
+mod user;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command, TopicsAction};
+
+/// Exit codes of `sysexits.h`, as far as they are used here.
+mod exit {
+    pub const FAILURE: u8 = 1;
+    pub const USAGE: u8 = 64;
+    pub use service_kit::config::EXIT_CONFIG as CONFIG;
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { exit::USAGE } else { 0 };
+            // A closed pipe is no reason to fail.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            anstream::eprintln!("ttf: {error:#}");
+            let code = if error.is::<service_kit::config::ConfigError>() { exit::CONFIG } else { exit::FAILURE };
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    // Every TLS client of the process uses this provider; a second install is the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async move {
+        match command {
+            Command::Dev(args) => process::dev(args).await,
+            Command::All(args) => process::serve(process::Roles::ALL, args).await,
+            Command::Gateway(args) => process::serve(process::Roles::GATEWAY, args).await,
+            Command::Processor(args) => process::serve(process::Roles::PROCESSOR, args).await,
+            Command::Archiver(args) => process::serve(process::Roles::ARCHIVER, args).await,
+            Command::Alerter(args) => process::serve(process::Roles::ALERTER, args).await,
+            Command::Topics(args) => match args.action {
+                TopicsAction::Plan(config) => topics::plan(config).await,
+                TopicsAction::Apply(config) => topics::apply(config).await,
+            },
+            Command::Validate(args) => validate::run(args),
+            Command::Send(args) => send::run(args).await,
+            Command::Tail(args) => tail::run(args).await,
+            Command::User(args) => user::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
+        }
+    })
+}

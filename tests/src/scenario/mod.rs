@@ -1,0 +1,8 @@
+//! A cohort of users with everything the real world does to their events: shuffled, duplicated, malformed, skipped
+//! and out of order.
+
+mod expect;
+mod generate;
+
+pub use expect::{Expected, NotifiedLevels};
+pub use generate::{Malformed, Scenario};

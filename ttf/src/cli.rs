@@ -1,0 +1,170 @@
+//! The command line: what can be asked for, and its help.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Real-time onboarding telemetry: time to first value, per user, while there is still time to help.
+#[derive(Debug, Parser)]
+#[command(name = "ttf", version, max_term_width = 110, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process on embedded defaults; nothing to install
+    Dev(DevArgs),
+    /// Run all four services in one process on the configured servers
+    All(ConfigArgs),
+    /// Run the ingest gateway (HTTP and Kafka ingress)
+    Gateway(ConfigArgs),
+    /// Run the stream processor (journeys, records, breaches)
+    Processor(ConfigArgs),
+    /// Run the archiver (database, object store, live view)
+    Archiver(ConfigArgs),
+    /// Run the alerter (routes, groups, notifications)
+    Alerter(ConfigArgs),
+    /// Show or create the topics
+    Topics(TopicsArgs),
+    /// Check the configuration, and events in a file, without sending anything
+    Validate(ValidateArgs),
+    /// Send events from a file or standard input (one JSON object a line)
+    Send(SendArgs),
+    /// Print what flows through a topic
+    Tail(TailArgs),
+    /// Show where a user is: milestones, stages against target, what is next and when it is due
+    User(UserArgs),
+    /// Simulate a cohort of users against a running gateway and watch it in a live table
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// YAML configuration; it needs only what differs from the defaults
+    #[arg(long, short, env = "TELEMETRY_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Where to listen for HTTP
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Where everything is kept
+    #[arg(long, default_value = "ttf-data", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TopicsArgs {
+    #[command(subcommand)]
+    pub action: TopicsAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TopicsAction {
+    /// Show what `apply` would do
+    Plan(ConfigArgs),
+    /// Create the topics that are missing; never changes a partition count
+    Apply(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Events to check, one JSON object a line (`-` for standard input)
+    #[arg(value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// How to reach a gateway.
+#[derive(Debug, Clone, Args)]
+pub struct GatewayArgs {
+    /// The gateway's address
+    #[arg(long, env = "TELEMETRY_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub url: String,
+    /// The API key, where the gateway asks for one
+    #[arg(long, env = "TELEMETRY_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub api_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// Events, one JSON object a line (`-` for standard input)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Events a request
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=2500))]
+    pub batch: u32,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Stream {
+    Events,
+    Records,
+    Breaches,
+    Rejected,
+    Notifications,
+}
+
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    #[arg(value_enum)]
+    pub stream: Stream,
+    /// One JSON object a line instead of a line for people
+    #[arg(long)]
+    pub json: bool,
+    /// Where to start: `beginning`, `now`, or a time (RFC 3339)
+    #[arg(long, default_value = "now", value_name = "PLACE")]
+    pub from: String,
+    /// Stop at what is there now
+    #[arg(long)]
+    pub no_follow: bool,
+    /// Read from Kafka, as this configuration says
+    #[arg(long, short, env = "TELEMETRY_CONFIG", value_name = "FILE", conflicts_with = "url")]
+    pub config: Option<PathBuf>,
+    /// Read from a running `ttf dev`
+    #[arg(long, env = "TELEMETRY_URL", value_name = "URL")]
+    pub url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct UserArgs {
+    /// The user's id
+    #[arg(value_name = "ID")]
+    pub user_id: String,
+    /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Users that sign up
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub users: u32,
+    /// How much faster than real time the signups are replayed
+    #[arg(long, default_value_t = 720.0, value_name = "FACTOR")]
+    pub speed_up: f64,
+    /// How far back the first signup lies, in hours
+    #[arg(long, default_value_t = 6.0, value_name = "HOURS")]
+    pub hours: f64,
+    /// The same seed makes the same cohort (ids differ in their prefix)
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}

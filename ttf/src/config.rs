@@ -1,0 +1,106 @@
+//! The whole configuration: one section per part, each owned by its crate.
+
+use std::path::Path;
+
+use alerter::AlerterConfig;
+use ingest_gateway::{GatewayConfig, PlanConfig, PrivacyConfig};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use service_kit::config::{ConfigError, MetricsConfig, Secret, ServiceConfig, Sources, TenantsConfig};
+use sink_archiver::config::{ArchiveConfig, RetentionConfig};
+use stream_runtime::log::LogConfig;
+use telemetry_schemas::Codec;
+use ttf_processor::{JourneyDefinition, ProcessorConfig};
+
+use crate::cli::ConfigArgs;
+
+/// The defaults, word for word.
+const DEFAULTS: &str = include_str!("../../config/telemetry.yaml");
+
+/// Where `ttf dev` differs from them.
+const DEV: &str = include_str!("../../config/dev.yaml");
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub service: ServiceConfig,
+    pub log: LogConfig,
+    pub topics: TopicsConfig,
+    pub schema_registry: SchemaRegistryConfig,
+    pub gateway: GatewayConfig,
+    pub tenants: TenantsConfig,
+    pub privacy: PrivacyConfig,
+    pub plan: PlanConfig,
+    pub journeys: Vec<JourneyDefinition>,
+    pub processor: ProcessorConfig,
+    pub archive: ArchiveConfig,
+    pub retention: RetentionConfig,
+    pub alerter: AlerterConfig,
+    pub metrics: MetricsConfig,
+}
+
+/// How topics are made.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicsConfig {
+    pub partitions: i32,
+    pub replication_factor: i32,
+    pub min_insync_replicas: i32,
+}
+
+/// A Confluent-compatible schema registry; without one, records carry Avro's single-object encoding.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaRegistryConfig {
+    pub url: Option<Secret>,
+}
+
+/// Loads defaults < the named file < environment.
+pub fn load(args: &ConfigArgs) -> Result<Config, ConfigError> {
+    service_kit::config::load(sources(args))
+}
+
+/// Loads what `ttf dev` runs on: everything below `data_dir`, listening on `listen`. Options given on the command
+/// line win over the file and the environment.
+pub fn load_dev(
+    args: &ConfigArgs,
+    data_dir: &Path,
+    listen: Option<std::net::SocketAddr>,
+) -> Result<Config, ConfigError> {
+    let mut flags = json!({});
+    if let Some(listen) = listen {
+        flags["gateway"] = json!({ "listen": listen.to_string() });
+    }
+    let sources = sources(args)
+        .with_layer("the built-in settings of `ttf dev`", DEV)
+        .with_value("the data folder", dev_paths(data_dir));
+    service_kit::config::load(sources.with_flags(flags))
+}
+
+fn sources(args: &ConfigArgs) -> Sources {
+    let sources = Sources::new(DEFAULTS).with_process_environment();
+    match &args.config {
+        Some(path) => sources.with_file(path),
+        None => sources,
+    }
+}
+
+fn dev_paths(data_dir: &Path) -> Value {
+    json!({
+        "log": { "kind": "embedded", "path": data_dir.join("log") },
+        "processor": { "state_dir": data_dir.join("state") },
+        "alerter": { "state_dir": data_dir.join("alerts") },
+        "archive": {
+            "database": { "kind": "sqlite", "path": data_dir.join("ttf.sqlite") },
+            "s3": { "kind": "folder", "path": data_dir.join("archive") },
+        },
+    })
+}
+
+/// The encoder and decoder this configuration asks for. Blocks while it reaches the registry.
+pub fn codec(config: &Config) -> anyhow::Result<Codec> {
+    match &config.schema_registry.url {
+        Some(url) => Ok(Codec::with_registry(telemetry_schemas::codec::RegistryConfig::new(url.expose()))?),
+        None => Ok(Codec::without_registry()),
+    }
+}

@@ -1,0 +1,160 @@
+//! Starts the roles of a process and waits for its end.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use axum::Router;
+use service_kit::Kit;
+use sink_archiver::live_view::LiveView;
+use stream_runtime::log::{Log, LogConfig};
+use telemetry_schemas::{Codec, TtfRecord};
+
+use crate::{
+    cli::{ConfigArgs, DevArgs},
+    config::{self, Config},
+    tail, topics,
+};
+
+/// Which services a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    pub name: &'static str,
+    gateway: bool,
+    processor: bool,
+    archiver: bool,
+    alerter: bool,
+}
+
+impl Roles {
+    const NONE: Self = Self { name: "", gateway: false, processor: false, archiver: false, alerter: false };
+    pub const ALL: Self = Self { name: "all", gateway: true, processor: true, archiver: true, alerter: true };
+    pub const GATEWAY: Self = Self { name: "gateway", gateway: true, ..Self::NONE };
+    pub const PROCESSOR: Self = Self { name: "processor", processor: true, ..Self::NONE };
+    pub const ARCHIVER: Self = Self { name: "archiver", archiver: true, ..Self::NONE };
+    pub const ALERTER: Self = Self { name: "alerter", alerter: true, ..Self::NONE };
+}
+
+/// Runs the roles on the configured servers until a signal.
+pub async fn serve(roles: Roles, args: ConfigArgs) -> anyhow::Result<ExitCode> {
+    let config = config::load(&args)?;
+    service_kit::telemetry::init(&config.service)?;
+    if matches!(config.log, LogConfig::Embedded(_)) && roles != Roles::ALL {
+        bail!(
+            "an embedded log lives in one process: run `ttf dev` or `ttf all`, or set `log.kind: kafka` for `ttf {}`",
+            roles.name
+        );
+    }
+    let drain = config.service.drain_timeout.as_std();
+    let kit = Kit::new(roles.name);
+    kit.handle_signals()?;
+    service_kit::telemetry::log_start(kit.service(), &config.service.environment);
+    service_kit::admin::serve(config.service.admin_listen, &kit).await?;
+    start(config, roles, DevRoutes::Absent, &kit).await?;
+    kit.join(drain).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs everything on embedded defaults below one folder.
+pub async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
+    prepare_folder(&args.data_dir)?;
+    let config = config::load_dev(&args.config, &args.data_dir, args.listen)?;
+    service_kit::telemetry::init(&config.service)?;
+    let drain = config.service.drain_timeout.as_std();
+    let kit = Kit::new("dev");
+    kit.handle_signals()?;
+    let address = start(config, Roles::ALL, DevRoutes::Present, &kit).await?.context("the gateway runs in dev")?;
+    greet(address, &args.data_dir);
+    kit.join(drain).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the process serves what only `ttf dev` serves.
+#[derive(PartialEq, Eq)]
+enum DevRoutes {
+    Present,
+    Absent,
+}
+
+async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyhow::Result<Option<SocketAddr>> {
+    let (log, codec) = open(config.clone(), roles).await?;
+    let live_view = if roles.archiver || roles.gateway {
+        Some(sink_archiver::live_view::open_live_view(&config.archive, kit).await?)
+    } else {
+        None
+    };
+    if let (true, Some(live_view)) = (roles.archiver, &live_view) {
+        sink_archiver::run(config.archive, config.retention, log.clone(), codec.clone(), live_view.clone(), kit)
+            .await
+            .context("archiver")?;
+    }
+    if roles.processor {
+        ttf_processor::run(config.processor, config.journeys, config.metrics, log.clone(), codec.clone(), kit)
+            .await
+            .context("processor")?;
+    }
+    if roles.alerter {
+        alerter::run(config.alerter, log.clone(), codec.clone(), kit).await.context("alerter")?;
+    }
+    let (true, Some(live_view)) = (roles.gateway, live_view) else { return Ok(None) };
+    let routes = match dev {
+        DevRoutes::Present => tail::server::router(log.clone(), Arc::new(codec.clone())),
+        DevRoutes::Absent => Router::new(),
+    };
+    let lookup = Arc::new(LiveJourneys(live_view));
+    let address =
+        ingest_gateway::run(config.gateway, config.tenants, config.privacy, log, codec, lookup, routes, kit).await?;
+    Ok(Some(address))
+}
+
+/// Opens the log and the encoder on a thread that may block, and checks the topics.
+async fn open(config: Config, roles: Roles) -> anyhow::Result<(Arc<dyn Log>, Codec)> {
+    tokio::task::spawn_blocking(move || {
+        let log = stream_runtime::log::open(&config.log, &format!("ttf-{}", roles.name))?;
+        topics::ensure(&config, &log)?;
+        let codec = config::codec(&config)?;
+        Ok((log, codec))
+    })
+    .await?
+}
+
+/// The gateway's view of the archiver's live view.
+struct LiveJourneys(Arc<dyn LiveView>);
+
+#[async_trait::async_trait]
+impl ingest_gateway::JourneyLookup for LiveJourneys {
+    async fn journeys(&self, tenant: &str, user_id: &str) -> anyhow::Result<Vec<TtfRecord>> {
+        self.0.journeys(tenant, user_id).await
+    }
+}
+
+fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
+    let probe = folder.join(".writable");
+    std::fs::write(&probe, b"").with_context(|| format!("cannot write to the data folder {}", folder.display()))?;
+    std::fs::remove_file(&probe).with_context(|| format!("cannot write to the data folder {}", folder.display()))
+}
+
+fn greet(address: SocketAddr, data_dir: &Path) {
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        ip => ip,
+    };
+    let url = format!("http://{}", SocketAddr::new(host, address.port()));
+    let option = if address.port() == 8080 { String::new() } else { format!(" --url {url}") };
+    anstream::println!(
+        "ttf is ready on {url}, everything is kept in {}
+
+Three things to try in another terminal:
+  curl -X POST {url}/api/v1/events -H 'Content-Type: application/json' -d '{{\"events\":[{{\"event_name\":\"test\",\"event_type\":\"test\"}}]}}'
+  ttf demo{option}
+  ttf tail records --from beginning{option}
+
+Ctrl-C ends it; what was accepted is still there at the next start.",
+        data_dir.display()
+    );
+}
