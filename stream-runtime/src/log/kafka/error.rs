@@ -22,6 +22,11 @@ pub(super) fn is_refusal(code: Code) -> bool {
     )
 }
 
+/// True when librdkafka mends it by itself: one broker of several, or one that will be back.
+pub(super) fn is_mended(code: Code) -> bool {
+    matches!(code, Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut | Code::NetworkException)
+}
+
 /// Classes an error of a call made while `doing` something, about `topic` when it was about one.
 pub(super) fn classify(error: &KafkaError, doing: &str, topic: Option<&str>) -> LogError {
     match error {

@@ -2,6 +2,7 @@
 
 mod close;
 mod context;
+mod coordinator;
 mod error;
 mod places;
 mod progress;

@@ -73,8 +73,6 @@ impl Progress {
         }
         let from = match (known.seen_to, told) {
             (Some(offset), _) => Position::Offset(offset),
-            // What comes after an end that moves cannot be told from what came before.
-            (None, Position::End) => return None,
             (None, told) => told,
         };
         let seen_to = known.seen_to;
@@ -90,13 +88,12 @@ impl Progress {
 
     /// Reads on from a place: up to the first visible record, or the end.
     fn look(&mut self, queries: &Queries, at: &TopicPartition, from: Position) -> Result<Option<i64>, LogError> {
-        let reader = match self.readers.iter().position(|reader| *reader.topic() == at.topic) {
-            Some(index) => &mut self.readers[index],
-            None => {
-                self.readers.push(TopicReader::new(&self.config, at.topic.clone())?);
-                self.readers.last_mut().expect("just pushed")
-            }
-        };
+        let there = self.readers.iter().position(|reader| *reader.topic() == at.topic);
+        let index = there.unwrap_or(self.readers.len());
+        if there.is_none() {
+            self.readers.push(TopicReader::new(&self.config, at.topic.clone())?);
+        }
+        let reader = &mut self.readers[index];
         reader.assign(&[(at.clone(), from)])?;
         let deadline = Instant::now() + PATIENCE;
         let mut first = None;

@@ -15,11 +15,14 @@ use rdkafka::{
 use super::{
     close::close,
     context::LogLines,
-    error::{classify, classify_code, is_unknown_topic},
-    record::{from_committed, list},
+    coordinator,
+    error::{classify, classify_code},
     settings::Settings,
 };
-use crate::log::{ClusterId, Committed, Isolation, LogError, TopicInfo, TopicPartition};
+use crate::log::{ClusterId, Committed, Isolation, LogError, Position, TopicInfo, TopicPartition};
+
+/// How long finding the end of a partition may take where the caller sets no limit.
+const PIN_PATIENCE: Duration = Duration::from_secs(10);
 
 type Client = BaseConsumer<LogLines>;
 
@@ -46,6 +49,24 @@ impl Queries {
         self.client(isolation)?
             .fetch_watermarks(&at.topic, at.partition, timeout)
             .map_err(|error| classify(&error, &format!("reading the watermarks of {at}"), Some(&at.topic)))
+    }
+
+    /// Pins [`Position::End`] to where the end is now. librdkafka would look it up when it is connected, and skip
+    /// what was written until then.
+    pub(super) fn pin(
+        &self,
+        from: &[(TopicPartition, Position)],
+        isolation: Isolation,
+    ) -> Result<Vec<(TopicPartition, Position)>, LogError> {
+        from.iter()
+            .map(|(at, position)| match position {
+                Position::End => {
+                    let (_, end) = self.watermarks(at, isolation, PIN_PATIENCE)?;
+                    Ok((at.clone(), Position::Offset(end)))
+                }
+                other => Ok((at.clone(), *other)),
+            })
+            .collect()
     }
 
     pub(super) fn offset_for_time(
@@ -85,14 +106,9 @@ impl Queries {
             .map_err(|error| classify(&error, &format!("listing topics of {}", self.settings.brokers()), None))?;
         let mut described = Vec::new();
         for topic in metadata.topics() {
-            if let Some(code) = topic.error() {
-                if is_unknown_topic(code.into()) {
-                    continue;
-                }
-                // Its partitions are being moved: what there is of them is listed all the same.
-                if topic_is_empty(topic) {
-                    continue;
-                }
+            // Not there, or on its way: rdkafka has no list of partitions to look at then.
+            if topic.error().is_some() {
+                continue;
             }
             let partitions = topic.partitions();
             described.push(Described {
@@ -109,18 +125,15 @@ impl Queries {
         of: &[TopicPartition],
         timeout: Duration,
     ) -> Result<Vec<Committed>, LogError> {
-        if of.is_empty() {
-            return Ok(Vec::new());
-        }
         let doing = format!("reading the committed offsets of group `{group}`");
         let client: Client = self
             .settings
             .asking_for_group(group)
             .create_with_context(LogLines)
             .map_err(|error| classify(&error, &doing, None))?;
-        let answer = client.committed_offsets(list(of), timeout).map_err(|error| classify(&error, &doing, None));
+        let answer = coordinator::committed(&client, of, &doing, timeout);
         close(client, Duration::from_secs(2));
-        from_committed(&answer?)
+        answer
     }
 
     pub(super) fn cluster_id(&self, timeout: Duration) -> Result<ClusterId, LogError> {
@@ -159,13 +172,6 @@ pub(super) struct Described {
     pub(super) info: TopicInfo,
     /// All of its partitions have a leader: it can be written.
     pub(super) led: bool,
-}
-
-/// Metadata of a topic with an error may carry no list of partitions at all, which must not be touched then.
-fn topic_is_empty(topic: &rdkafka::metadata::MetadataTopic) -> bool {
-    topic.error().is_some_and(|code| {
-        rdkafka::error::RDKafkaErrorCode::from(code) != rdkafka::error::RDKafkaErrorCode::LeaderNotAvailable
-    })
 }
 
 /// Takes librdkafka's log lines and errors off the client's queue, which would grow without bound, for as long

@@ -44,8 +44,8 @@ impl KafkaReader {
 impl Reader for KafkaReader {
     fn assign(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError> {
         let mut by_topic: BTreeMap<Arc<str>, Vec<(TopicPartition, Position)>> = BTreeMap::new();
-        for (at, position) in from {
-            by_topic.entry(at.topic.clone()).or_default().push((at.clone(), *position));
+        for (at, position) in self.queries.pin(from, self.isolation)? {
+            by_topic.entry(at.topic.clone()).or_default().push((at, position));
         }
         let mut topics = Vec::with_capacity(by_topic.len());
         for (topic, positions) in by_topic {

@@ -100,7 +100,7 @@ impl Settings {
     }
 
     pub(super) fn publisher(&self) -> ClientConfig {
-        let defaults = [("linger.ms", "5"), ("message.timeout.ms", "30000"), ("compression.codec", "lz4")];
+        let defaults = [("linger.ms", "2"), ("message.timeout.ms", "30000"), ("compression.codec", "lz4")];
         self.client(&[&PRODUCER, &defaults], &PRODUCER_OURS)
     }
 

@@ -26,11 +26,12 @@ use tracing::warn;
 use super::{
     close::close,
     context::{log_error_event, log_line},
-    error::{classify, classify_code, is_refusal, is_unknown_topic},
+    coordinator,
+    error::{classify, classify_code, is_mended, is_refusal, is_unknown_topic},
     places::Places,
     progress::Progress,
     queries::Queries,
-    record::{from_committed, lend, list, list_at, list_to_commit, partitions_of},
+    record::{lend, list, list_at, list_to_commit, partitions_of},
     settings::Settings,
 };
 use crate::log::{
@@ -100,6 +101,7 @@ pub(super) struct KafkaSubscription {
     consumer: Option<BaseConsumer<Membership>>,
     queries: Arc<Queries>,
     topics: Vec<String>,
+    isolation: Isolation,
     group: Option<GroupMetadata>,
     /// What is assigned, and how far each partition was visited.
     places: Places,
@@ -128,6 +130,7 @@ impl KafkaSubscription {
             consumer: Some(consumer),
             queries,
             topics: options.topics.clone(),
+            isolation: options.isolation,
             group: None,
             places: Places::default(),
             progress: Mutex::new(Progress::new(settings.probe(options.isolation))),
@@ -176,13 +179,13 @@ impl KafkaSubscription {
             }
             code if is_unknown_topic(code) => {
                 let reason = reason();
-                let named = self.topics.iter().find(|topic| reason.contains(topic.as_str()));
+                // The longest, for one name may be the beginning of another.
+                let named = self.topics.iter().filter(|topic| reason.contains(*topic)).max_by_key(|topic| topic.len());
                 Some(LogError::UnknownTopic(named.cloned().unwrap_or_else(|| self.topics.join(", "))))
             }
+            code if is_mended(code) => None,
             // The group takes the partitions away, which is told as an event of its own.
             Code::PollExceeded => None,
-            // One broker of several, or one that will be back.
-            Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut | Code::NetworkException => None,
             code if is_refusal(code) => Some(LogError::Fatal(reason())),
             code => Some(classify_code(code, &reason(), None)),
         }
@@ -271,8 +274,9 @@ impl Subscription for KafkaSubscription {
     }
 
     fn assign(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError> {
-        self.consumer().assign(&list_at(from)?).map_err(|error| classify(&error, "assigning partitions", None))?;
-        self.places.assign(from);
+        let from = self.queries.pin(from, self.isolation)?;
+        self.consumer().assign(&list_at(&from)?).map_err(|error| classify(&error, "assigning partitions", None))?;
+        self.places.assign(&from);
         self.progress.lock().forget();
         self.paused.clear();
         self.group = self.consumer().group_metadata().map(|metadata| GroupMetadata(Arc::new(metadata)));
@@ -291,8 +295,9 @@ impl Subscription for KafkaSubscription {
         if to.is_empty() {
             return Ok(());
         }
-        let wanted = list_at(to)?;
-        for (at, position) in to {
+        let to = self.queries.pin(to, self.isolation)?;
+        let wanted = list_at(&to)?;
+        for (at, position) in &to {
             if !self.places.seek(at, *position) {
                 return Err(LogError::Invalid(format!("{at} is not assigned and cannot be sought")));
             }
@@ -300,7 +305,7 @@ impl Subscription for KafkaSubscription {
         self.progress.lock().forget();
         let sought = self
             .consumer()
-            .seek_partitions(wanted.clone(), SEEK_PATIENCE)
+            .seek_partitions(wanted, SEEK_PATIENCE)
             .map_err(|error| classify(&error, "seeking", None))?;
         if sought.elements().iter().all(|element| element.error().is_ok()) {
             return Ok(());
@@ -329,14 +334,7 @@ impl Subscription for KafkaSubscription {
     }
 
     fn committed(&mut self, of: &[TopicPartition], timeout: Duration) -> Result<Vec<Committed>, LogError> {
-        if of.is_empty() {
-            return Ok(Vec::new());
-        }
-        let found = self
-            .consumer()
-            .committed_offsets(list(of), timeout)
-            .map_err(|error| classify(&error, "reading committed offsets", None))?;
-        from_committed(&found)
+        coordinator::committed(self.consumer(), of, "reading committed offsets", timeout)
     }
 
     fn commit(&mut self, offsets: &[NextOffset]) -> Result<(), LogError> {

@@ -18,7 +18,7 @@ use tracing::warn;
 use super::{
     close::close,
     context::{log_error_event, log_line},
-    error::{classify, classify_code, is_unknown_topic},
+    error::{classify, classify_code, is_mended, is_unknown_topic},
     queries::Queries,
     record::{lend, list_at},
 };
@@ -121,12 +121,11 @@ impl TopicReader {
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 let reason = consumer.context().last.lock().clone();
-                match end_in(&reason) {
-                    Some(end) => {
-                        let read_to = self.read_to.entry(partition).or_insert(end);
-                        *read_to = end.max(*read_to);
-                    }
-                    None => warn!(reason, "librdkafka tells the end of a partition in other words"),
+                if let Some(end) = end_in(&reason) {
+                    let read_to = self.read_to.entry(partition).or_insert(end);
+                    *read_to = end.max(*read_to);
+                } else {
+                    warn!(reason, "librdkafka tells the end of a partition in other words");
                 }
                 Ok(Seen::End)
             }
@@ -142,7 +141,7 @@ impl TopicReader {
                 Some(self.out_of_range(queries).unwrap_or_else(|| LogError::Unavailable(reason())))
             }
             code if is_unknown_topic(code) => Some(LogError::UnknownTopic(self.topic.to_string())),
-            Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut | Code::NetworkException => None,
+            code if is_mended(code) => None,
             // Of the group whose name librdkafka wants: it is never joined.
             Code::GroupAuthorizationFailed | Code::CoordinatorNotAvailable | Code::NotCoordinator => None,
             code => Some(classify_code(code, &reason(), Some(&self.topic))),
