@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use stream_runtime::log::{Log, NewRecord, NextOffset, Polled, Position, TopicPartition};
+use stream_runtime::log::{NewRecord, NextOffset, Polled, Position, TopicPartition};
 
 use super::support::{LONG, LOOK, Member, Open, at, fresh, new_topic, options, publish, text, until, values};
 
