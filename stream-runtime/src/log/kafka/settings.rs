@@ -186,6 +186,8 @@ impl Settings {
             ("fetch.message.max.bytes", partition.as_str()),
             ("fetch.error.backoff.ms", "100"),
             ("session.timeout.ms", "45000"),
+            // A member learns of a rebalance by its heartbeat.
+            ("heartbeat.interval.ms", "1000"),
         ];
         self.client(&[&defaults], &[&CONSUMER_OURS[..], ours].concat())
     }
