@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stream_runtime::keyed::{Context, KeyedProcessor, Observed};
+use stream_runtime::keyed::{Context, KeyedProcessor};
 use telemetry_schemas::{Event, EventTime, RecordKey, erasure::Erasure};
 
 use crate::{
@@ -79,8 +79,21 @@ impl KeyedProcessor for JourneyProcessor {
         }
     }
 
-    fn observe(&self, what: Observed, _key: &RecordKey, before: Option<&UserState>, after: Option<&UserState>) {
-        let committed = what == Observed::Committed;
-        self.figures.observe(committed, before.map(|user| &user.kept), after.map(|user| &user.kept));
+    fn observe_committed(
+        &self,
+        partition: i32,
+        _key: &RecordKey,
+        before: Option<&UserState>,
+        after: Option<&UserState>,
+    ) {
+        self.figures.committed(partition, before.map(|user| &user.kept), after.map(|user| &user.kept));
+    }
+
+    fn observe_stored(&self, partition: i32, _key: &RecordKey, state: &UserState) {
+        self.figures.stored(partition, &state.kept);
+    }
+
+    fn observe_closed(&self, partition: i32) {
+        self.figures.closed(partition);
     }
 }

@@ -53,23 +53,27 @@ pub trait KeyedProcessor: Send + Sync + 'static {
         outputs: &mut Vec<Self::Output>,
     );
 
-    /// For figures kept in memory, which must neither count an aborted transaction nor forget what was stored
-    /// before a restart. Called for each changed key after its transaction is committed ([`Observed::Committed`],
-    /// with the states `on_flush` saw, stamped), for each stored state when a task is ready to run
-    /// ([`Observed::Opened`], `before` is `None`) and when it is given up ([`Observed::Closed`], `after` is `None`).
-    /// It changes nothing; by default it does nothing, and [`KeyedProcessor::OBSERVES_STORED`] spares the scan.
-    fn observe(&self, _what: Observed, _key: &Self::Key, _before: Option<&Self::State>, _after: Option<&Self::State>) {}
+    /// Shows a change that is committed, for figures kept in memory: `before` and `after` as `on_flush` left them.
+    /// What an aborted transaction did is never shown. Called for every key that was touched.
+    fn observe_committed(
+        &self,
+        _partition: i32,
+        _key: &Self::Key,
+        _before: Option<&Self::State>,
+        _after: Option<&Self::State>,
+    ) {
+    }
 
-    /// Whether opened and closed states are to be shown to [`KeyedProcessor::observe`]: costs one scan of the store.
+    /// Whether stored states are to be shown to [`KeyedProcessor::observe_stored`]: a scan of the store whenever a
+    /// partition is opened.
     const OBSERVES_STORED: bool = false;
-}
 
-/// Why a state is shown to [`KeyedProcessor::observe`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Observed {
-    Opened,
-    Committed,
-    Closed,
+    /// Shows a state that was there when the partition was opened, before any [`KeyedProcessor::observe_committed`].
+    fn observe_stored(&self, _partition: i32, _key: &Self::Key, _state: &Self::State) {}
+
+    /// The partition is no longer this process's, or is about to be opened (anew): what was shown of its states so far
+    /// is void.
+    fn observe_closed(&self, _partition: i32) {}
 }
 
 /// What a processor may know besides its input.

@@ -389,6 +389,7 @@ fn finish<P: KeyedProcessor, C: Codec<P>>(
         rebuild_timers(shared, &mut task)?;
         task.meta.timer_fingerprint = fingerprint;
     }
+    show_states(shared, &task.store)?;
     task.meta.written_at_ms = task.bound_at_ms;
     let mut batch = shared.stores.batch();
     batch.describe(&task.store, &task.meta);
@@ -397,6 +398,31 @@ fn finish<P: KeyedProcessor, C: Codec<P>>(
     // The receiver is gone when the partition was taken away meanwhile.
     let _ = results.send(Ok(restored));
     Ok(())
+}
+
+/// Shows every state to the processor, when it wants to see them.
+fn show_states<P: KeyedProcessor, C: Codec<P>>(shared: &Shared<P, C>, store: &TaskStore) -> anyhow::Result<()> {
+    let partition = store.partition();
+    shared.processor.observe_closed(partition);
+    if !P::OBSERVES_STORED {
+        return Ok(());
+    }
+    let mut failure = None;
+    store.for_each(|key, sealed| {
+        let shown = shared.codec.decode_key(key).and_then(|key| {
+            let state = shared.codec.decode_state(sealed.state())?;
+            shared.processor.observe_stored(partition, &key, &state);
+            Ok(())
+        });
+        if let Err(poison) = shown {
+            failure.get_or_insert(poison);
+        }
+        Ok(())
+    })?;
+    match failure {
+        Some(poison) => Err(anyhow::Error::new(poison).context("a stored state cannot be decoded")),
+        None => Ok(()),
+    }
 }
 
 /// Makes the timer index anew from the states.

@@ -287,7 +287,10 @@ impl<P: KeyedProcessor> Task<P> {
     }
 
     /// Notes that what was flushed is committed and in the store.
-    pub fn committed(&mut self, flushed: Flushed) {
+    pub fn committed(&mut self, processor: &P, flushed: Flushed) {
+        for entry in self.overlay.entries_mut() {
+            processor.observe_committed(self.partition, &entry.key, entry.before.as_ref(), entry.after.as_ref());
+        }
         self.overlay.clear();
         self.changelog_end = None;
         for input in &mut self.inputs {

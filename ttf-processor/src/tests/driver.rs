@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use service_kit::{Metrics, config::MetricsConfig};
-use stream_runtime::keyed::{Codec as _, Context, KeyedProcessor, Observed};
+use stream_runtime::keyed::{Codec as _, Context, KeyedProcessor};
 use telemetry_schemas::{Codec, Event, EventTime, RecordKey, TtfBreach, TtfRecord, erasure::Erasure};
 
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
     journey::{Emission, JourneyDefinition, Journeys, UserState, testing},
     processor::{Input, JourneyProcessor},
 };
+
+/// Where the user's key belongs.
+const PARTITION: i32 = 0;
 
 pub struct Driver {
     processor: JourneyProcessor,
@@ -61,16 +64,14 @@ impl Driver {
         (fresh.stored, fresh.now) = (self.stored, self.now);
         (fresh.records, fresh.breaches) = (self.records, self.breaches);
         if let Some(stored) = fresh.state() {
-            fresh.processor.observe(Observed::Opened, &fresh.key, None, Some(&stored));
+            fresh.processor.observe_stored(PARTITION, &fresh.key, &stored);
         }
         fresh
     }
 
     /// The partition goes to another process.
     pub fn close(&self) {
-        if let Some(stored) = self.state() {
-            self.processor.observe(Observed::Closed, &self.key, Some(&stored), None);
-        }
+        self.processor.observe_closed(PARTITION);
     }
 
     pub fn state(&self) -> Option<UserState> {
@@ -134,7 +135,7 @@ impl Driver {
         let before = self.state();
         let mut outputs = Vec::new();
         self.processor.on_flush(&Context { now_ms: self.now.0 }, &self.key, before.as_ref(), &mut after, &mut outputs);
-        self.processor.observe(Observed::Committed, &self.key, before.as_ref(), after.as_ref());
+        self.processor.observe_committed(PARTITION, &self.key, before.as_ref(), after.as_ref());
         self.stored = after.map(|state| self.codec.encode_state(&state));
         for output in &outputs {
             match output {

@@ -44,6 +44,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             for at in partitions {
                 self.tasks.remove(&at.partition);
                 owned.remove(&at.partition);
+                self.shared.processor.observe_closed(at.partition);
             }
         }
         self.lag.clear();

@@ -35,7 +35,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         fail::fail_point!("keyed::after_store");
         for (task, flushed) in self.tasks.values_mut().zip(flushed) {
             shared.metrics.records_out.inc_by(flushed.records as u64);
-            task.committed(flushed);
+            task.committed(&shared.processor, flushed);
         }
         shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
         Ok(())
