@@ -48,7 +48,7 @@ fn kill_after(mut child: Child, enough: i64) -> i64 {
     out.read_to_string(&mut rest).unwrap();
     // A line without its end may have been cut.
     let whole = rest.rfind('\n').map_or("", |end| &rest[..end]);
-    whole.lines().filter_map(number).last().unwrap_or(last)
+    whole.lines().filter_map(number).next_back().unwrap_or(last)
 }
 
 fn number(line: &str) -> Option<i64> {

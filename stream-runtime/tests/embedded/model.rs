@@ -148,7 +148,9 @@ fn run(steps: &[Step], open: &dyn Fn(Options) -> EmbeddedLog) {
         match step {
             Step::Publish(items) => {
                 publish(&subject.log, items.iter().map(|item| record(*item)));
-                items.iter().for_each(|item| model.append(*item, hands.now()));
+                for item in items {
+                    model.append(*item, hands.now());
+                }
             }
             Step::Transaction { items, next, commit } => {
                 subject.transactor.begin().unwrap();
@@ -159,7 +161,9 @@ fn run(steps: &[Step], open: &dyn Fn(Options) -> EmbeddedLog) {
                     let offset = NextOffset { at: at(TOPICS[0], 0), next: *next, metadata: String::new() };
                     let group = subject.member.subscription.group().unwrap();
                     subject.transactor.commit(&[offset], &group, LONG).unwrap();
-                    items.iter().for_each(|item| model.append(*item, hands.now()));
+                    for item in items {
+                        model.append(*item, hands.now());
+                    }
                     model.committed = Some(*next);
                 } else {
                     subject.transactor.abort(LONG).unwrap();

@@ -1,7 +1,6 @@
 //! The store on disk, on fjall: a batch is one journal entry, synced before it counts.
 
 use std::{
-    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use parking_lot::Mutex;
 
-use super::{Change, Space, Storage, witness::Witness};
+use super::{Change, Space, Storage, Visit, witness::Witness};
 use crate::log::LogError;
 
 /// Block cache: readers are mostly at the tail, which is in the write buffer.
@@ -124,13 +123,7 @@ impl Storage for DurableStorage {
         Ok(value.map(Into::into))
     }
 
-    fn scan(
-        &self,
-        space: Space,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), LogError> {
+    fn scan(&self, space: Space, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), LogError> {
         if from >= to {
             return Ok(());
         }

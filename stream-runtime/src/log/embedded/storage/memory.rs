@@ -1,14 +1,11 @@
 //! The store in memory, for tests.
 
-use std::{
-    collections::BTreeMap,
-    ops::{Bound, ControlFlow},
-};
+use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use super::{Change, Space, Storage};
+use super::{Change, Space, Storage, Visit};
 use crate::log::LogError;
 
 /// Entries taken out under one lock.
@@ -32,13 +29,7 @@ impl Storage for MemoryStorage {
         Ok(self.spaces.read()[slot(space)].get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        space: Space,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), LogError> {
+    fn scan(&self, space: Space, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), LogError> {
         let mut from = Bound::Included(Bytes::copy_from_slice(from));
         loop {
             if let Bound::Included(first) | Bound::Excluded(first) = &from

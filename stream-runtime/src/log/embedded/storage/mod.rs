@@ -36,18 +36,15 @@ pub(super) struct Change {
     pub value: Option<Bytes>,
 }
 
+/// Looks at a key and its value, and says whether to go on.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
 pub(super) trait Storage: Send + Sync {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, LogError>;
 
     /// Visits the entries with `from <= key < to` in the order of their keys until told to stop. Sees every
     /// batch that was applied before the call. The visitor may take its time: no lock is held.
-    fn scan(
-        &self,
-        space: Space,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), LogError>;
+    fn scan(&self, space: Space, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), LogError>;
 
     /// Applies all changes or none. `Ok` means durable. After an error nothing more can be written.
     fn apply(&self, changes: Vec<Change>) -> Result<(), LogError>;

@@ -97,7 +97,7 @@ impl Writer {
         for request in requests {
             match request {
                 Request::Publish { placed, reply } => {
-                    let appended = check(broken).and_then(|()| plan.append(&placed));
+                    let appended = check(broken.as_ref()).and_then(|()| plan.append(&placed));
                     match appended {
                         Ok(offset) => answers.push(Box::new(move |written| {
                             // Nobody listens any more when the delivery was dropped: that is theirs to decide.
@@ -110,7 +110,7 @@ impl Writer {
                     }
                 }
                 Request::Commit { transaction, reply } => {
-                    let planned = check(broken).map_err(fatal).and_then(|()| self.admit(&transaction));
+                    let planned = check(broken.as_ref()).map_err(fatal).and_then(|()| self.admit(&transaction));
                     let planned = planned.and_then(|()| {
                         add(&mut plan, transaction).map_err(|error| {
                             break_on(broken, error.clone());
@@ -136,7 +136,7 @@ impl Writer {
                     let _ = reply.send(());
                 })),
                 Request::Create { specs, reply } => {
-                    let created = check(broken).and_then(|()| self.create(&specs));
+                    let created = check(broken.as_ref()).and_then(|()| self.create(&specs));
                     let _ = reply.send(created);
                 }
                 Request::Sweep { reply } => {
@@ -156,7 +156,7 @@ impl Writer {
     /// Makes a batch durable and shows it.
     fn write(&self, plan: Plan<'_>, broken: &mut Option<LogError>) -> Result<(), LogError> {
         // A plan that failed half-way must not be written: parts of a transaction may be missing from it.
-        check(broken)?;
+        check(broken.as_ref())?;
         let (changes, touched) = plan.finish();
         if changes.is_empty() {
             return Ok(());
@@ -227,7 +227,7 @@ impl Writer {
     fn sweep(&self, mut going: Sweep, broken: &mut Option<LogError>) -> Option<Sweep> {
         let now_ms = (self.clock)();
         let mut plan = Plan::new(&*self.storage, now_ms);
-        let stepped = check(broken)
+        let stepped = check(broken.as_ref())
             .and_then(|()| {
                 sweep::plan_step(&mut plan, &*self.storage, &self.catalog, going.progress, self.retention_bytes, now_ms)
             })
@@ -273,8 +273,8 @@ fn break_on(broken: &mut Option<LogError>, error: LogError) {
     broken.get_or_insert(error);
 }
 
-fn check(broken: &Option<LogError>) -> Result<(), LogError> {
-    broken.clone().map_or(Ok(()), Err)
+fn check(broken: Option<&LogError>) -> Result<(), LogError> {
+    broken.cloned().map_or(Ok(()), Err)
 }
 
 fn fatal(error: LogError) -> TransactionError {
