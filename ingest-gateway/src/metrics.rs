@@ -48,6 +48,7 @@ pub struct EventMetrics {
     rejected: IntCounterVec,
     lag: Histogram,
     redactions: IntCounterVec,
+    rate_limited: IntCounterVec,
     tenants: Arc<TenantsConfig>,
 }
 
@@ -79,6 +80,11 @@ impl EventMetrics {
                 "Values changed by the privacy policy before anything was written.",
                 &["class", "action"],
             ),
+            rate_limited: metrics.counter_vec(
+                "ttf_ratelimit_rejections_total",
+                "Requests refused because their sender came too often.",
+                &["tenant"],
+            ),
             tenants,
         }
     }
@@ -97,6 +103,10 @@ impl EventMetrics {
 
     pub fn lag(&self, millis: i64) {
         self.lag.observe(millis.max(0) as f64 / 1_000.0);
+    }
+
+    pub fn rate_limited(&self, tenant: &str) {
+        self.rate_limited.with_label_values(&[self.tenants.label(tenant)]).inc();
     }
 
     pub fn redacted(&self, class: &str, action: &str) {

@@ -67,7 +67,10 @@ async fn receive(
     let caller = gateway.keys.identify(headers)?;
     caller.require(KeyScope::Ingest)?;
     if caller.is_smoke_test() {
-        gateway.smoke_limit.take(Instant::now()).map_err(too_many_without_key)?;
+        gateway.smoke_limit.take(Instant::now()).map_err(|seconds| {
+            gateway.judge.metrics.rate_limited(&caller.tenant);
+            too_many_without_key(seconds)
+        })?;
     }
     let form = body::form_of(headers)?;
     let encoding = body::encoding_of(headers)?;
@@ -137,20 +140,30 @@ fn prepare(gateway: &Gateway, mut intake: Intake) -> Result<Prepared, ApiError> 
         sent_at: None,
         origin: None,
     };
-    let judged = match events_of(gateway, &mut intake.reservation, &intake.body, intake.encoding, intake.form)? {
+    let batch = events_of(gateway, &mut intake.reservation, &intake.body, intake.encoding, intake.form)?;
+    let is_unreadable = batch.is_err();
+    let mut items = Vec::new();
+    let mut record_bytes = 0;
+    // Each event is encoded before the next is read: as records they take a fraction of the memory.
+    let mut add = |judged: Judged| {
+        if intake.caller.is_smoke_test() && !judged.is_test() {
+            return Err(auth::key_missing());
+        }
+        let item = item(gateway, judged);
+        record_bytes += item.record.as_ref().map_or(0, NewRecord::size);
+        items.push(item);
+        Ok(())
+    };
+    match batch {
         Ok(batch) => {
             reception.sent_at = batch.sent_at;
-            Ok(batch.events.iter().map(|raw| gateway.judge.event(raw, &reception)).collect::<Vec<_>>())
+            batch.events.iter().try_for_each(|raw| add(gateway.judge.event(raw, &reception)))?;
         }
-        Err(violation) => Err(gateway.judge.unreadable(violation, &intake.body, &reception)),
-    };
-    let is_unreadable = judged.is_err();
-    let judged = judged.unwrap_or_else(|rejection| vec![Judged::Rejected(Box::new(rejection))]);
-    if intake.caller.is_smoke_test() && !judged.iter().all(Judged::is_test) {
-        return Err(auth::key_missing());
+        Err(violation) => {
+            let rejection = gateway.judge.unreadable(violation, &intake.body, &reception);
+            add(Judged::Rejected(Box::new(rejection)))?;
+        }
     }
-    let items: Vec<Item> = judged.into_iter().map(|judged| item(gateway, judged)).collect();
-    let record_bytes = items.iter().filter_map(|item| item.record.as_ref().ok()).map(NewRecord::size).sum();
     intake.reservation.grow(record_bytes).map_err(|_| ApiError::overloaded())?;
     Ok(Prepared { items, is_unreadable, _reservation: intake.reservation })
 }

@@ -43,6 +43,7 @@ async fn without_a_key_only_test_events_pass_and_only_so_many() {
     let wrong = json!({"event_name": "test", "event_type": "test", "x": 1});
     assert_eq!(send(&gateway, "", wrong.to_string()).await, (422, "rejected".into()));
     assert_eq!(send(&gateway, "", test.to_string()).await, (429, "rate_limited".into()));
+    assert_eq!(gateway.metric("ttf_ratelimit_rejections_total", &["tenant=\"default\""]), 1);
     assert_eq!(gateway.records(topics::EVENTS).len(), 1);
     assert_eq!(gateway.records(topics::EVENTS_REJECTED).len(), 1);
     assert_eq!(gateway.metric("ttf_events_received_total", &[]), 2, "what was refused at the door did not come in");
