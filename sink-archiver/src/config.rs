@@ -82,6 +82,9 @@ pub struct S3Config {
     /// Everything is kept below this path in the bucket.
     #[serde(default)]
     pub prefix: String,
+    /// A call that fails is repeated for this long before the whole batch is tried again.
+    #[serde(default = "default_retry_timeout")]
+    pub retry_timeout: HumanDuration,
 }
 
 /// When the objects of a partition are closed: whichever comes first.
@@ -143,6 +146,10 @@ fn default_pool() -> usize {
 
 fn default_statement_timeout() -> HumanDuration {
     HumanDuration::from_secs(30)
+}
+
+fn default_retry_timeout() -> HumanDuration {
+    HumanDuration::from_secs(20)
 }
 
 fn default_ttl() -> HumanDuration {

@@ -72,8 +72,7 @@ impl Ledger {
     }
 
     pub fn forgets_breach(&self, breach: &TtfBreach) -> bool {
-        breach.reason == Some(BreachReason::Erased)
-            || self.covers(&breach.tenant, &breach.user_id, breach.detected_at)
+        breach.reason == Some(BreachReason::Erased) || self.covers(&breach.tenant, &breach.user_id, breach.detected_at)
     }
 }
 

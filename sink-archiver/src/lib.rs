@@ -7,12 +7,12 @@
 
 pub mod config;
 pub mod database;
-mod decode;
+pub mod decode;
 pub mod erasure;
 pub mod live_view;
-mod metrics;
+pub mod metrics;
 pub mod objects;
-mod rejects;
+pub mod rejects;
 mod run;
 #[cfg(test)]
 mod samples;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use stream_runtime::log::{Log, LogError, NewRecord, Publisher, Record};
+use stream_runtime::log::{NewRecord, Publisher, Record};
 use telemetry_schemas::{
     Codec, RecordKey,
     rejected::{RejectedEvent, RejectionReason},
@@ -34,8 +34,8 @@ pub struct Rejects {
 }
 
 impl Rejects {
-    pub fn new(log: &dyn Log, codec: Codec) -> Result<Self, LogError> {
-        Ok(Self { publisher: log.publisher()?, codec })
+    pub fn new(publisher: Arc<dyn Publisher>, codec: Codec) -> Self {
+        Self { publisher, codec }
     }
 
     /// Ends when the dead letter is durable.

@@ -17,7 +17,7 @@ use crate::{
     database::{self, Database, DatabaseError, sink::DatabaseSink},
     live_view::LiveView,
     metrics::Metrics,
-    objects::{sink::ObjectSink, store::Store, writer::CutWriter},
+    objects::{sink::ObjectSink, start::GroupOffsets, store::Store, writer::CutWriter},
     rejects::Rejects,
 };
 
@@ -26,6 +26,7 @@ pub const DATABASE_GROUP: &str = "ttf-archiver-database";
 /// Consumer group of the object sink.
 pub const OBJECTS_GROUP: &str = "ttf-archiver-objects";
 
+const DATABASE_CHECK: &str = "archive database";
 /// How long rows wait for company before they are written.
 const DATABASE_BATCH_INTERVAL: Duration = Duration::from_millis(200);
 const RETRY_START: Duration = Duration::from_secs(2);
@@ -52,6 +53,8 @@ pub async fn run(
         compliance_days = days(retention.compliance.millis()),
         "retention is declared; nothing is deleted yet"
     );
+    // Asked for here, so that the process is not ready before the database answered.
+    kit.health().readiness(DATABASE_CHECK).set(false);
     let started = kit.clone();
     kit.spawn("archiver", async move {
         if !wait_for_database(&*database, &config, &started).await? {
@@ -82,15 +85,13 @@ async fn prepare(database: &dyn Database, config: &ArchiveConfig) -> Result<(), 
 
 /// False when the process is to end before the database answered.
 async fn wait_for_database(database: &dyn Database, config: &ArchiveConfig, kit: &Kit) -> anyhow::Result<bool> {
-    let ready = kit.health().readiness("archive database");
-    let check = kit.health().check("archive database");
-    ready.set(false);
+    let check = kit.health().check(DATABASE_CHECK);
     let shutdown = kit.shutdown();
     loop {
         match prepare(database, config).await {
             Ok(()) => {
                 check.healthy();
-                ready.set(true);
+                kit.health().readiness(DATABASE_CHECK).set(true);
                 return Ok(true);
             }
             Err(DatabaseError::Unavailable(message)) => {
@@ -116,16 +117,9 @@ fn start_database_sink(
     let topics = [EVENTS, TTF_RECORDS, TTF_BREACHES, ERASURES];
     let mut options = SinkOptions::new("database", DATABASE_GROUP, topics.map(str::to_owned).to_vec());
     options.batch_interval = DATABASE_BATCH_INTERVAL;
-    let rejects = Rejects::new(&**log, codec.clone())?;
+    let rejects = Rejects::new(log.publisher()?, codec.clone());
     let owner = format!("{}-{}", std::process::id(), hex::encode(rand::random::<[u8; 8]>()));
-    let sink = DatabaseSink::new(
-        Arc::clone(database),
-        live_view,
-        codec.clone(),
-        rejects,
-        Metrics::new(kit),
-        owner,
-    );
+    let sink = DatabaseSink::new(Arc::clone(database), live_view, codec.clone(), rejects, Metrics::new(kit), owner);
     sink::run(options, Arc::clone(log), sink, kit)
 }
 
@@ -140,14 +134,15 @@ fn start_object_sink(
     let topics = [EVENTS, TTF_RECORDS, TTF_BREACHES];
     let options = SinkOptions::new("objects", OBJECTS_GROUP, topics.map(str::to_owned).to_vec());
     let metrics = Metrics::new(kit);
+    let offsets = GroupOffsets::new(Arc::clone(log), OBJECTS_GROUP);
     let writer = CutWriter::new(store.clone(), Arc::clone(database), codec.clone(), metrics.clone());
-    let sink = ObjectSink::new(store, writer, Arc::clone(log), OBJECTS_GROUP, &config.rotation, metrics);
+    let sink = ObjectSink::new(store, writer, Arc::new(offsets), &config.rotation, metrics);
     sink::run(options, Arc::clone(log), sink, kit)
 }
 
 /// Shows on `/health` whether the database answers, until shutdown.
 async fn watch(database: &dyn Database, kit: &Kit) {
-    let check = kit.health().check("archive database");
+    let check = kit.health().check(DATABASE_CHECK);
     let shutdown = kit.shutdown();
     loop {
         tokio::select! {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use telemetry_schemas::StageResult;
 use telemetry_schemas::{
     JourneyStatus, TtfRecord,
     time::{EventTime, Millis},
 };
-use telemetry_schemas::StageResult;
 
 /// A record of a user of `acme` in this revision.
 pub fn record(user_id: &str, revision: i64) -> TtfRecord {

@@ -34,7 +34,9 @@ pub(super) fn choose(
         }
         (None, Some(stored), _) => Ok(Choice::Use(LedgerKey::new(&stored))),
         (None, None, None) => Ok(Choice::Keep(KEY, hex::encode(rand::random::<[u8; 32]>()))),
-        (None, None, Some(_)) => refused("is missing; this database's erasure ledger was written with a configured key"),
+        (None, None, Some(_)) => {
+            refused("is missing; this database's erasure ledger was written with a configured key")
+        }
     }
 }
 

@@ -81,10 +81,7 @@ pub trait Database: Send + Sync + 'static {
 
     /// Pseudonyms and erasures of some people, given when the newest thing about each was received.
     /// Makes pseudonyms for those who have none, except where all of it came before their erasure.
-    async fn resolve(
-        &self,
-        people: Vec<(Person, EventTime)>,
-    ) -> Result<HashMap<Person, Resolved>, DatabaseError>;
+    async fn resolve(&self, people: Vec<(Person, EventTime)>) -> Result<HashMap<Person, Resolved>, DatabaseError>;
 
     /// The newest record of every attempt of a user, ordered by journey and attempt.
     async fn journeys(&self, tenant: &str, user_id: &str) -> Result<Vec<TtfRecord>, DatabaseError>;

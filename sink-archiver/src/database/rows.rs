@@ -7,10 +7,7 @@ use std::{
 
 use serde_json::{Map, Value};
 use telemetry_schemas::{
-    BreachStatus, Event, JourneyStatus, TtfBreach, TtfRecord,
-    erasure::Erasure,
-    event::EventContext,
-    time::EventTime,
+    BreachStatus, Event, JourneyStatus, TtfBreach, TtfRecord, erasure::Erasure, event::EventContext, time::EventTime,
 };
 
 use crate::erasure::Ledger;
@@ -102,12 +99,7 @@ pub struct JourneyKey<'a> {
 
 impl<'a> JourneyKey<'a> {
     pub fn of(record: &'a TtfRecord) -> Self {
-        Self {
-            tenant: &record.tenant,
-            user_id: &record.user_id,
-            journey: &record.journey,
-            attempt: &record.attempt,
-        }
+        Self { tenant: &record.tenant, user_id: &record.user_id, journey: &record.journey, attempt: &record.attempt }
     }
 }
 

@@ -47,16 +47,7 @@ impl DatabaseSink {
         metrics: Metrics,
         owner: String,
     ) -> Self {
-        Self {
-            database,
-            live_view,
-            codec,
-            rejects,
-            metrics,
-            owner,
-            expected: HashMap::new(),
-            rejected: HashSet::new(),
-        }
+        Self { database, live_view, codec, rejects, metrics, owner, expected: HashMap::new(), rejected: HashSet::new() }
     }
 
     async fn decode(&self, batch: &[Record]) -> Result<Decoded, SinkError> {

@@ -101,11 +101,7 @@ pub async fn open_live_view(config: &ArchiveConfig, kit: &Kit) -> anyhow::Result
 }
 
 /// The configured live view on a database that is open already.
-pub fn over(
-    database: Arc<dyn Database>,
-    config: &ArchiveConfig,
-    kit: &Kit,
-) -> Result<Arc<dyn LiveView>, CacheError> {
+pub fn over(database: Arc<dyn Database>, config: &ArchiveConfig, kit: &Kit) -> Result<Arc<dyn LiveView>, CacheError> {
     let cache: Box<dyn Cache> = match &config.live_view {
         LiveViewConfig::Memory(memory) => Box::new(MemoryCache::new(memory.users)),
         LiveViewConfig::Redis(redis) => Box::new(RedisCache::open(redis)?),

@@ -5,11 +5,11 @@
 //! `names` made of facts; `start` finds where to read on. People are in it under random pseudonyms only.
 
 pub mod cut;
-mod grouping;
+pub mod grouping;
 pub mod names;
 pub mod parquet;
 pub mod rows;
 pub mod sink;
-mod start;
+pub mod start;
 pub mod store;
 pub mod writer;

@@ -65,6 +65,16 @@ impl Names {
         Self { prefix }
     }
 
+    /// The folder of everything.
+    pub fn root(&self) -> Path {
+        Path::parse(&self.prefix).expect("a prefix that made names before")
+    }
+
+    /// A path as seen from the root, so that it holds wherever the archive is moved.
+    pub fn below_root(&self, path: &Path) -> String {
+        path.as_ref().strip_prefix(&self.prefix).unwrap_or(path.as_ref()).to_owned()
+    }
+
     /// `dataset=…/tenant=…/date=…/<topic>-<partition>-<start>.parquet`.
     pub fn object(&self, dataset: Dataset, tenant: &str, date: &str, cut: &Cut) -> Path {
         let TopicPartition { topic, partition } = &cut.at;

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use fail::fail_point;
 use stream_runtime::{
-    log::{Log, NextOffset, Position, Record, TopicPartition},
+    log::{NextOffset, Position, Record, TopicPartition},
     sink::{Sink, SinkError},
 };
 use tokio::time::Instant;
@@ -14,20 +14,17 @@ use tokio::time::Instant;
 use super::{
     cut::{Buffer, CutReason, Rotation},
     names::Cut,
-    start,
+    start::{self, CommittedOffsets},
     store::Store,
     writer::CutWriter,
 };
 use crate::{config::RotationConfig, metrics::Metrics};
 
-const COMMITTED_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The object store as a sink.
 pub struct ObjectSink {
     store: Store,
     writer: CutWriter,
-    log: Arc<dyn Log>,
-    group: String,
+    offsets: Arc<dyn CommittedOffsets>,
     rotation: Rotation,
     /// Bytes that all partitions may hold together.
     memory: usize,
@@ -95,16 +92,14 @@ impl ObjectSink {
     pub fn new(
         store: Store,
         writer: CutWriter,
-        log: Arc<dyn Log>,
-        group: impl Into<String>,
+        offsets: Arc<dyn CommittedOffsets>,
         rotation: &RotationConfig,
         metrics: Metrics,
     ) -> Self {
         Self {
             store,
             writer,
-            log,
-            group: group.into(),
+            offsets,
             rotation: rotation.into(),
             memory: rotation.memory.as_usize(),
             metrics,
@@ -114,17 +109,12 @@ impl ObjectSink {
     }
 
     async fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, SinkError> {
-        let log = Arc::clone(&self.log);
-        let group = self.group.clone();
+        let offsets = Arc::clone(&self.offsets);
         let partitions = partitions.to_vec();
-        tokio::task::spawn_blocking(move || {
-            let committed = log.committed(&group, &partitions, COMMITTED_TIMEOUT)?;
-            let by_place: BTreeMap<_, _> = committed.into_iter().map(|c| (c.at, c.next)).collect();
-            Ok(partitions.iter().map(|at| by_place.get(at).copied().flatten()).collect())
-        })
-        .await
-        .map_err(|error| SinkError::Fatal(format!("asking for offsets ended early: {error}")))?
-        .map_err(|error: stream_runtime::log::LogError| SinkError::Unavailable(error.to_string()))
+        tokio::task::spawn_blocking(move || offsets.committed(&partitions))
+            .await
+            .map_err(|error| SinkError::Fatal(format!("asking for offsets ended early: {error}")))?
+            .map_err(|error| SinkError::Unavailable(error.to_string()))
     }
 
     /// Makes every cut of a partition that its records ask for.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use bytes::Bytes;
 use fail::fail_point;
-use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,7 @@ pub struct Manifest {
 /// One object of a cut.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestEntry {
+    /// Below the archive's root.
     pub path: String,
     pub rows: u64,
     pub bytes: u64,
@@ -92,9 +93,10 @@ impl CutWriter {
         let path = self.store.names.cut(&cut.at, cut.start);
         match self.store.create(&path, Bytes::from(text)).await? {
             Put::Written => Ok(cut.end),
-            Put::Present => self.recorded_end(&cut.at, cut.start).await?.ok_or_else(|| {
-                SinkError::Unavailable(format!("archive object {path} was there and is gone"))
-            }),
+            Put::Present => self
+                .recorded_end(&cut.at, cut.start)
+                .await?
+                .ok_or_else(|| SinkError::Unavailable(format!("archive object {path} was there and is gone"))),
         }
     }
 
@@ -145,16 +147,26 @@ impl CutWriter {
         if put == Put::Written {
             self.metrics.objects.with_label_values(&[dataset, "written"]).inc();
             self.metrics.object_bytes.with_label_values(&[dataset]).inc_by(object.bytes.len() as u64);
-            return Ok(entry(&object.path, object.rows, &object.bytes));
+            return Ok(self.entry(&object.path, object.rows, &object.bytes));
         }
         // What is there stays, also when it was written before an erasure and holds more rows than ours.
         self.metrics.objects.with_label_values(&[dataset, "present"]).inc();
-        let there = self.store.read(&object.path).await?.ok_or_else(|| {
-            SinkError::Unavailable(format!("archive object {} was there and is gone", object.path))
-        })?;
+        let there =
+            self.store.read(&object.path).await?.ok_or_else(|| {
+                SinkError::Unavailable(format!("archive object {} was there and is gone", object.path))
+            })?;
         let rows = row_count(&there)
             .map_err(|error| SinkError::Fatal(format!("archive object {} is damaged: {error}", object.path)))?;
-        Ok(entry(&object.path, rows, &there))
+        Ok(self.entry(&object.path, rows, &there))
+    }
+
+    fn entry(&self, path: &Path, rows: u64, bytes: &Bytes) -> ManifestEntry {
+        ManifestEntry {
+            path: self.store.names.below_root(path),
+            rows,
+            bytes: bytes.len() as u64,
+            sha256: hex::encode(Sha256::digest(bytes)),
+        }
     }
 
     async fn complete(&self, cut: &Cut, objects: Vec<ManifestEntry>) -> Result<(), SinkError> {
@@ -184,15 +196,6 @@ fn build(grouped: Grouped, names: &super::names::Names, cut: &Cut) -> Result<Vec
         Ok(Object { dataset, path, rows: rows.len() as u64, bytes })
     });
     objects.collect()
-}
-
-fn entry(path: &Path, rows: u64, bytes: &Bytes) -> ManifestEntry {
-    ManifestEntry {
-        path: path.to_string(),
-        rows,
-        bytes: bytes.len() as u64,
-        sha256: hex::encode(Sha256::digest(bytes)),
-    }
 }
 
 fn row_count(parquet: &Bytes) -> Result<u64, ::parquet::errors::ParquetError> {

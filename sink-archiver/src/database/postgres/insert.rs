@@ -145,11 +145,7 @@ async fn insert_records(transaction: &Transaction<'_>, rows: &[&Sourced<TtfRecor
     write_stages(transaction, &changed).await
 }
 
-async fn write_records(
-    transaction: &Transaction<'_>,
-    sql: &str,
-    rows: &[&TtfRecord],
-) -> Result<Vec<Row>, Error> {
+async fn write_records(transaction: &Transaction<'_>, sql: &str, rows: &[&TtfRecord]) -> Result<Vec<Row>, Error> {
     let statement = transaction.prepare_cached(sql).await?;
     transaction
         .query(

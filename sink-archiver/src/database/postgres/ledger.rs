@@ -95,7 +95,8 @@ pub(super) async fn resolve(
 ) -> Result<HashMap<Person, Resolved>, DatabaseError> {
     people.retain(|(person, _)| storable(person));
     let users = people.iter().filter(|(person, _)| person.kind == SubjectKind::User);
-    let hashed = users.map(|(person, _)| ((person.tenant.as_str(), person.id.as_str()), key.hash(&person.tenant, &person.id)));
+    let hashed =
+        users.map(|(person, _)| ((person.tenant.as_str(), person.id.as_str()), key.hash(&person.tenant, &person.id)));
     let ledger = read(transaction, hashed.collect()).await?;
     let wanted: Vec<&Person> =
         people.iter().filter(|(person, newest)| needs_pseudonym(&ledger, person, *newest)).map(|(p, _)| p).collect();
@@ -142,8 +143,7 @@ async fn read_pseudonyms(
         .prepare_cached(include_str!("queries/read_pseudonyms.sql"))
         .await
         .map_err(|error| unavailable(&error))?;
-    let rows =
-        transaction.query(&statement, &[&tenants, &kinds, &ids]).await.map_err(|error| unavailable(&error))?;
+    let rows = transaction.query(&statement, &[&tenants, &kinds, &ids]).await.map_err(|error| unavailable(&error))?;
     Ok(rows
         .iter()
         .map(|row| {

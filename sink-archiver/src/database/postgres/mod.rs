@@ -139,10 +139,8 @@ impl Database for Postgres {
 
     async fn journeys(&self, tenant: &str, user_id: &str) -> Result<Vec<TtfRecord>, DatabaseError> {
         let client = self.client().await?;
-        let statement = client
-            .prepare_cached(include_str!("queries/journeys.sql"))
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let statement =
+            client.prepare_cached(include_str!("queries/journeys.sql")).await.map_err(|error| unavailable(&error))?;
         let rows = match client.query(&statement, &[&tenant, &user_id]).await {
             Ok(rows) => rows,
             // An id the database cannot even be asked for was never stored.
@@ -172,13 +170,10 @@ async fn move_offsets(transaction: &Transaction<'_>, owner: &str, batch: &Batch)
     let partitions: Vec<i32> = batch.offsets.iter().map(|o| o.partition).collect();
     let expected: Vec<i64> = batch.offsets.iter().map(|o| o.expected).collect();
     let next: Vec<i64> = batch.offsets.iter().map(|o| o.next).collect();
-    let moved = run(
-        transaction,
-        include_str!("queries/move_offsets.sql"),
-        &[&topics, &partitions, &expected, &next, &owner],
-    )
-    .await
-    .map_err(|error| unavailable(&error))?;
+    let moved =
+        run(transaction, include_str!("queries/move_offsets.sql"), &[&topics, &partitions, &expected, &next, &owner])
+            .await
+            .map_err(|error| unavailable(&error))?;
     if moved == batch.offsets.len() as u64 {
         return Ok(());
     }

@@ -9,9 +9,7 @@ use telemetry_schemas::{Event, TtfBreach, TtfRecord, time::EventTime};
 use super::{is_data_error, unavailable};
 use crate::database::{
     DatabaseError,
-    rows::{
-        Kept, Sourced, context_json, latest, name_of, newest, pairs_json, properties_json, stages_json,
-    },
+    rows::{Kept, Sourced, context_json, latest, name_of, newest, pairs_json, properties_json, stages_json},
 };
 
 /// Writes the rows, or tells which of them can never be written.
@@ -33,9 +31,7 @@ pub(super) fn all(transaction: &Transaction<'_>, kept: &Kept<'_>) -> Result<(), 
         .map_err(|error| unavailable(&error))?;
     latest(kept.breaches.iter().map(|sourced| &sourced.row))
         .into_iter()
-        .try_for_each(|breach| {
-            execute_breach(transaction, include_str!("queries/upsert_breach_status.sql"), breach)
-        })
+        .try_for_each(|breach| execute_breach(transaction, include_str!("queries/upsert_breach_status.sql"), breach))
         .map_err(|error| unavailable(&error))
 }
 

@@ -48,8 +48,7 @@ pub(super) fn read<'a>(
     }
     let mut statement = transaction.prepare_cached(include_str!("queries/read_ledger.sql"))?;
     for (tenant, user_id) in users {
-        let erased_at: Option<i64> =
-            statement.query_row([key.hash(tenant, user_id)], |row| row.get(0)).optional()?;
+        let erased_at: Option<i64> = statement.query_row([key.hash(tenant, user_id)], |row| row.get(0)).optional()?;
         if let Some(erased_at) = erased_at {
             ledger.note(tenant, user_id, EventTime(erased_at));
         }
@@ -60,9 +59,12 @@ pub(super) fn read<'a>(
 /// Notes one erasure and removes what it covers.
 pub(super) fn erase(transaction: &Transaction<'_>, key: &LedgerKey, erasure: &Erasure) -> rusqlite::Result<()> {
     let hash = key.hash(&erasure.tenant, &erasure.user_id);
-    transaction
-        .prepare_cached(include_str!("queries/write_ledger.sql"))?
-        .execute(params![erasure.tenant, hash, erasure.erased_at.0, erasure.erasure_id])?;
+    transaction.prepare_cached(include_str!("queries/write_ledger.sql"))?.execute(params![
+        erasure.tenant,
+        hash,
+        erasure.erased_at.0,
+        erasure.erasure_id
+    ])?;
     for sql in statements(include_str!("queries/erase_user.sql")) {
         transaction.prepare_cached(sql)?.execute(named_params! {
             ":tenant": erasure.tenant,
@@ -89,11 +91,8 @@ pub(super) fn resolve(
             SubjectKind::User => ledger.erased_at(&person.tenant, &person.id),
             SubjectKind::Anonymous => None,
         };
-        let pseudonym = if needs_pseudonym(&ledger, &person, newest) {
-            Some(pseudonym(transaction, &person)?)
-        } else {
-            None
-        };
+        let pseudonym =
+            if needs_pseudonym(&ledger, &person, newest) { Some(pseudonym(transaction, &person)?) } else { None };
         resolved.insert(person, Resolved { erased_at, pseudonym });
     }
     Ok(resolved)
@@ -110,8 +109,11 @@ fn pseudonym(transaction: &Transaction<'_>, person: &Person) -> rusqlite::Result
         return Ok(known);
     }
     let fresh = new_pseudonym();
-    transaction
-        .prepare_cached(include_str!("queries/make_pseudonym.sql"))?
-        .execute(params![person.tenant, person.kind.as_str(), person.id, fresh])?;
+    transaction.prepare_cached(include_str!("queries/make_pseudonym.sql"))?.execute(params![
+        person.tenant,
+        person.kind.as_str(),
+        person.id,
+        fresh
+    ])?;
     Ok(fresh)
 }

@@ -1,0 +1,195 @@
+//! The database's behaviours on a real PostgreSQL, named by `TTF_TEST_POSTGRES`.
+
+mod common;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use async_trait::async_trait;
+use common::suite::Fixture;
+use sink_archiver::database::{Database, Postgres};
+use tokio_postgres::{Client, NoTls};
+
+struct Archive {
+    name: String,
+    client: Client,
+    database: Arc<dyn Database>,
+}
+
+fn server() -> String {
+    std::env::var("TTF_TEST_POSTGRES")
+        .expect("TTF_TEST_POSTGRES must name a PostgreSQL server, e.g. postgres://user@127.0.0.1:5432/postgres; `make services-up` starts one")
+}
+
+/// The server's URL with another database.
+fn url_of(database: &str) -> String {
+    let server = server();
+    let (head, tail) = server.rsplit_once('/').expect("a URL with a database");
+    let parameters = tail.split_once('?').map(|(_, parameters)| format!("?{parameters}")).unwrap_or_default();
+    format!("{head}/{database}{parameters}")
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connected");
+    tokio::spawn(connection);
+    client
+}
+
+fn open(name: &str) -> Postgres {
+    let config = serde_json::from_value(serde_json::json!({"url": url_of(name), "pool": 4})).expect("a config");
+    Postgres::open(&config).expect("opened")
+}
+
+/// An empty database that goes with the test's process.
+async fn empty() -> Archive {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("ttf_archiver_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let admin = connect(&server()).await;
+    admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await.expect("dropped");
+    admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")).await.expect("created");
+    let client = connect(&url_of(&name)).await;
+    let database = Arc::new(open(&name));
+    Archive { name, client, database }
+}
+
+async fn archive() -> Archive {
+    let archive = empty().await;
+    archive.database.migrate().await.expect("migrated");
+    archive.database.open_ledger(None).await.expect("opened");
+    archive
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        let (name, server) = (self.name.clone(), server());
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let (client, connection) = tokio_postgres::connect(&server, NoTls).await?;
+                tokio::spawn(connection);
+                client.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await
+            })
+        });
+        let _ = dropped.join();
+    }
+}
+
+#[async_trait]
+impl Fixture for Archive {
+    fn database(&self) -> Arc<dyn Database> {
+        Arc::clone(&self.database)
+    }
+
+    async fn rows(&self, table: &str) -> Vec<String> {
+        let rows = self.client.query(&format!("SELECT to_jsonb(t)::text FROM {table} AS t"), &[]).await;
+        let mut rows: Vec<String> = rows.expect("queried").iter().map(|row| row.get(0)).collect();
+        rows.sort();
+        rows
+    }
+
+    async fn execute(&self, sql: &str) {
+        self.client.batch_execute(sql).await.expect("executed");
+    }
+}
+
+database_suite!(archive);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_with_text_the_database_cannot_hold_is_dead_lettered_alone() {
+    let archive = archive().await;
+    common::suite::a_poison_row_is_dead_lettered_alone(&archive, "unstorable", |event| {
+        event.properties.insert("nul".to_owned(), serde_json::Value::from("a\0b"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_with_an_impossible_time_is_dead_lettered_alone() {
+    let archive = archive().await;
+    common::suite::a_poison_row_is_dead_lettered_alone(&archive, "unstorable", |event| {
+        event.timestamp = telemetry_schemas::EventTime(i64::MAX);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_partition_is_waited_for_and_dead_letters_nothing() {
+    use stream_runtime::sink::{Sink, SinkError};
+
+    let archive = archive().await;
+    archive.execute("ALTER TABLE events RENAME TO plain").await;
+    archive.execute("CREATE TABLE events (LIKE plain) PARTITION BY RANGE (occurred_at)").await;
+    let topics = common::Topics::of_users(1);
+    let mut archiver = common::archiver(&archive.database(), "a");
+    archiver.sink.assigned(&topics.partitions()).await.expect("assigned");
+    let error = archiver.sink.write(topics.all()).await.expect_err("no partition");
+    assert!(matches!(error, SinkError::Unavailable(_)), "{error}");
+    assert!(archiver.dead_letters.all().is_empty());
+    archive.execute("CREATE TABLE events_all PARTITION OF events DEFAULT").await;
+    archiver.sink.write(topics.all()).await.expect("written once it is there");
+    assert_eq!(archive.rows("events").await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_lost_in_mid_transaction_loses_and_doubles_nothing() {
+    use stream_runtime::sink::{Sink, SinkError};
+
+    let archive = archive().await;
+    let topics = common::Topics::of_users(3);
+    let mut archiver = common::archiver(&archive.database(), "a");
+    archiver.sink.assigned(&topics.partitions()).await.expect("assigned");
+    // A lock keeps the transaction open until its connection is ended.
+    let blocker = connect(&url_of(&archive.name)).await;
+    blocker.batch_execute("BEGIN; LOCK TABLE breaches IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+    let killer = async {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND application_name = 'ttf-archiver' AND wait_event_type = 'Lock'";
+        while archive.client.query_one(sql, &[]).await.expect("asked").get::<_, i64>(0) == 0 {
+            assert!(tokio::time::Instant::now() < deadline, "the write never waited");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let (outcome, ()) = tokio::join!(archiver.sink.write(topics.all()), killer);
+    assert!(matches!(outcome, Err(SinkError::Unavailable(_))), "{outcome:?}");
+    assert_eq!(archive.rows("events").await.len(), 0);
+    blocker.batch_execute("ROLLBACK").await.expect("unlocked");
+    archiver.sink.write(topics.all()).await.expect("written");
+    assert_eq!(archive.rows("events").await.len(), 12);
+    assert!(archiver.dead_letters.all().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_processes_may_migrate_at_once() {
+    let archive = empty().await;
+    let migrations = (0..4).map(|_| {
+        let database = open(&archive.name);
+        async move {
+            database.migrate().await.expect("migrated");
+            database.open_ledger(None).await.expect("one key for all");
+        }
+    });
+    futures::future::join_all(migrations).await;
+    assert_eq!(archive.rows("schema_migrations").await.len(), 1);
+    assert_eq!(archive.rows("archive_settings").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_database_is_refused() {
+    let archive = archive().await;
+    archive.execute("INSERT INTO schema_migrations (version, name) VALUES (1000, 'from the future')").await;
+    let error = archive.database.migrate().await.expect_err("refused").to_string();
+    assert!(error.contains("1000"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_erasure_key_is_refused() {
+    let archive = empty().await;
+    archive.database.migrate().await.expect("migrated");
+    archive.database.open_ledger(Some("one")).await.expect("opened");
+    archive.database.open_ledger(Some("one")).await.expect("opened again");
+    assert!(archive.database.open_ledger(Some("two")).await.is_err());
+    assert!(archive.database.open_ledger(None).await.is_err());
+}
