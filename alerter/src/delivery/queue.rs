@@ -1,0 +1,303 @@
+//! What waits for one receiver. Pure: the time comes in as an argument.
+//!
+//! Notifications of one group are delivered in order; of different groups, each on its own, so that one that is
+//! refused for hours holds up no other.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use stream_runtime::log::{NextOffset, TopicPartition};
+use telemetry_schemas::alert::Notification;
+
+use super::progress::Progress;
+
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// How long after the `attempts`-th failure the next try is made; `jitter` between 0 and 1.
+pub fn backoff(attempts: u32, jitter: f64) -> Duration {
+    let doubled = SHORTEST_PAUSE.saturating_mul(1_u32 << attempts.saturating_sub(1).min(16));
+    doubled.min(LONGEST_PAUSE).mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+}
+
+/// A place in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub at: TopicPartition,
+    pub offset: i64,
+}
+
+/// A notification that is to be tried now.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub place: Place,
+    pub notification: Arc<Notification>,
+    /// Tries before this one.
+    pub attempts: u32,
+}
+
+struct Pending {
+    notification: Arc<Notification>,
+    attempts: u32,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// `None`: at once.
+    Waiting(Option<Instant>),
+    Tried,
+}
+
+#[derive(Default)]
+struct Partition {
+    pending: BTreeMap<i64, Pending>,
+    /// Behind `next`, settled out of turn: in an earlier life or in this one.
+    progress: Progress,
+    /// The offset behind the last record read.
+    read_to: i64,
+    changed: bool,
+}
+
+impl Partition {
+    /// Moves `next` over what is settled.
+    fn advance(&mut self) {
+        let next = self.pending.keys().next().copied().unwrap_or(self.read_to).max(self.progress.next);
+        self.progress.next = next;
+        self.progress.settled = self.progress.settled.split_off(&next);
+        self.changed = true;
+    }
+}
+
+/// See the [module](self).
+#[derive(Default)]
+pub struct Queue {
+    partitions: BTreeMap<TopicPartition, Partition>,
+    /// The receiver asked for quiet until then.
+    quiet_until: Option<Instant>,
+}
+
+impl Queue {
+    /// Begins with these partitions, where they were left.
+    pub fn assign(&mut self, partitions: impl IntoIterator<Item = (TopicPartition, Progress)>) {
+        *self = Self::default();
+        for (at, progress) in partitions {
+            let partition = Partition { read_to: progress.next, progress, ..Partition::default() };
+            self.partitions.insert(at, partition);
+        }
+    }
+
+    /// Notes that a record was read; true when it is still to be settled.
+    pub fn read(&mut self, place: &Place) -> bool {
+        let Some(partition) = self.partitions.get_mut(&place.at) else { return false };
+        partition.read_to = partition.read_to.max(place.offset + 1);
+        let is_settled = place.offset < partition.progress.next || partition.progress.settled.contains(&place.offset);
+        if is_settled && partition.pending.is_empty() {
+            partition.advance();
+        }
+        !is_settled
+    }
+
+    /// Adds a notification that is to be delivered.
+    pub fn push(&mut self, place: Place, notification: Notification) {
+        let Some(partition) = self.partitions.get_mut(&place.at) else { return };
+        let pending =
+            Pending { notification: Arc::new(notification), attempts: 0, stage: Stage::Waiting(None) };
+        partition.pending.insert(place.offset, pending);
+    }
+
+    /// Notes that nothing more is to be done about a record that was read.
+    pub fn settle(&mut self, place: &Place) {
+        let Some(partition) = self.partitions.get_mut(&place.at) else { return };
+        partition.pending.remove(&place.offset);
+        partition.progress.settled.insert(place.offset);
+        partition.advance();
+    }
+
+    /// Notes that a try failed and the next may be made at `at`. Returns the number of tries so far.
+    pub fn retry(&mut self, place: &Place, at: Instant) {
+        let pending = self.partitions.get_mut(&place.at).and_then(|partition| partition.pending.get_mut(&place.offset));
+        if let Some(pending) = pending {
+            pending.attempts += 1;
+            pending.stage = Stage::Waiting(Some(at));
+        }
+    }
+
+    /// Notes that the receiver wants nothing before `until`.
+    pub fn be_quiet(&mut self, until: Instant) {
+        self.quiet_until = Some(self.quiet_until.map_or(until, |known| known.max(until)));
+    }
+
+    /// What is to be tried now, at most `limit`; from here on it counts as tried.
+    pub fn start(&mut self, now: Instant, limit: usize) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        if self.quiet_until.is_some_and(|until| now < until) {
+            return jobs;
+        }
+        for (at, partition) in &mut self.partitions {
+            let mut groups = HashSet::new();
+            for (offset, pending) in &mut partition.pending {
+                if jobs.len() >= limit {
+                    return jobs;
+                }
+                let is_first = groups.insert(pending.notification.group_key.clone());
+                let is_due = matches!(pending.stage, Stage::Waiting(at) if at.is_none_or(|at| now >= at));
+                if is_first && is_due {
+                    pending.stage = Stage::Tried;
+                    jobs.push(Job {
+                        place: Place { at: at.clone(), offset: *offset },
+                        notification: pending.notification.clone(),
+                        attempts: pending.attempts,
+                    });
+                }
+            }
+        }
+        jobs
+    }
+
+    /// When [`Queue::start`] may have something next, as far as time alone decides.
+    pub fn next_start(&self, now: Instant) -> Option<Instant> {
+        let waiting = self.partitions.values().flat_map(|partition| partition.pending.values());
+        let due = waiting.filter_map(|pending| match pending.stage {
+            Stage::Waiting(at) => Some(at.unwrap_or(now)),
+            Stage::Tried => None,
+        });
+        due.min().map(|due| self.quiet_until.map_or(due, |until| due.max(until)))
+    }
+
+    /// Notifications that are not settled.
+    pub fn len(&self) -> usize {
+        self.partitions.values().map(|partition| partition.pending.len()).sum()
+    }
+
+    /// What changed since the last call, to be committed.
+    pub fn take_progress(&mut self) -> Vec<NextOffset> {
+        let mut offsets = Vec::new();
+        for (at, partition) in &mut self.partitions {
+            if std::mem::take(&mut partition.changed) {
+                offsets.push(NextOffset {
+                    at: at.clone(),
+                    next: partition.progress.next,
+                    metadata: partition.progress.metadata(),
+                });
+            }
+        }
+        offsets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use telemetry_schemas::{BreachLevel, BreachStatus, EventTime};
+
+    use super::*;
+
+    fn at() -> TopicPartition {
+        TopicPartition::new("outbox", 0)
+    }
+
+    fn place(offset: i64) -> Place {
+        Place { at: at(), offset }
+    }
+
+    fn notification(group: &str) -> Notification {
+        Notification {
+            notification_id: String::new(),
+            group_key: group.to_owned(),
+            tenant: String::new(),
+            journey: String::new(),
+            receiver: "r".to_owned(),
+            level: BreachLevel::Warning,
+            status: BreachStatus::Firing,
+            reason: String::new(),
+            labels: BTreeMap::new(),
+            alerts: Vec::new(),
+            created_at: EventTime(0),
+        }
+    }
+
+    fn queue(groups: &[(i64, &str)]) -> Queue {
+        let mut queue = Queue::default();
+        queue.assign([(at(), Progress { next: 10, settled: [12].into() })]);
+        for (offset, group) in groups {
+            assert!(queue.read(&place(*offset)));
+            queue.push(place(*offset), notification(group));
+        }
+        queue
+    }
+
+    fn started(queue: &mut Queue, now: Instant) -> Vec<i64> {
+        queue.start(now, 10).iter().map(|job| job.place.offset).collect()
+    }
+
+    fn committed(queue: &mut Queue) -> (i64, String) {
+        let offsets = queue.take_progress();
+        assert_eq!(offsets.len(), 1, "{offsets:?}");
+        (offsets[0].next, offsets[0].metadata.clone())
+    }
+
+    #[test]
+    fn a_group_is_told_in_order_and_others_do_not_wait_for_it() {
+        let now = Instant::now();
+        let mut queue = queue(&[(10, "a"), (11, "a"), (13, "b")]);
+        assert_eq!(started(&mut queue, now), [10, 13]);
+        assert_eq!(started(&mut queue, now), [] as [i64; 0], "both are being tried");
+        queue.settle(&place(13));
+        assert_eq!(committed(&mut queue), (10, "settled:12-13".to_owned()));
+        queue.retry(&place(10), now + Duration::from_secs(1));
+        assert_eq!(started(&mut queue, now), [] as [i64; 0], "11 waits for 10");
+        let later = now + Duration::from_secs(1);
+        assert_eq!(queue.next_start(now), Some(now), "11 is due by the clock, and held back by its group");
+        assert_eq!(started(&mut queue, later), [10]);
+        queue.settle(&place(10));
+        assert_eq!(committed(&mut queue), (11, "settled:12-13".to_owned()));
+        assert_eq!(started(&mut queue, later), [11]);
+        queue.settle(&place(11));
+        assert_eq!(committed(&mut queue), (14, String::new()));
+        assert_eq!(queue.len(), 0);
+        assert!(queue.take_progress().is_empty(), "nothing has changed since");
+    }
+
+    #[test]
+    fn what_was_settled_before_a_restart_is_not_tried_again() {
+        let mut queue = queue(&[]);
+        assert!(!queue.read(&place(9)), "before the committed offset");
+        assert!(queue.read(&place(11)));
+        assert!(!queue.read(&place(12)), "settled out of turn");
+        queue.push(place(11), notification("a"));
+        queue.settle(&place(11));
+        assert_eq!(committed(&mut queue), (13, String::new()));
+    }
+
+    #[test]
+    fn nothing_is_tried_while_the_receiver_wants_quiet() {
+        let now = Instant::now();
+        let mut queue = queue(&[(10, "a")]);
+        let until = now + Duration::from_secs(30);
+        queue.be_quiet(until);
+        queue.be_quiet(now + Duration::from_secs(5));
+        assert_eq!(started(&mut queue, now + Duration::from_secs(29)), [] as [i64; 0]);
+        assert_eq!(queue.next_start(now), Some(until));
+        assert_eq!(started(&mut queue, until), [10]);
+    }
+
+    #[test]
+    fn no_more_are_tried_at_once_than_allowed() {
+        let now = Instant::now();
+        let mut queue = queue(&[(10, "a"), (11, "b"), (13, "c")]);
+        assert_eq!(queue.start(now, 2).len(), 2);
+        assert_eq!(queue.start(now, 0).len(), 0);
+        assert_eq!(queue.start(now, 1)[0].place.offset, 13);
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit_and_are_spread() {
+        assert_eq!(backoff(1, 1.0), SHORTEST_PAUSE);
+        assert_eq!(backoff(1, 0.0), SHORTEST_PAUSE / 2);
+        assert_eq!(backoff(4, 1.0), SHORTEST_PAUSE * 8);
+        assert_eq!(backoff(1_000, 1.0), LONGEST_PAUSE);
+    }
+}

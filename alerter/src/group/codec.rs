@@ -1,0 +1,86 @@
+//! Keys, inputs, states and notifications of the group stage as bytes.
+
+use std::sync::Arc;
+
+use stream_runtime::{
+    keyed::{Codec, Poison},
+    log::{NewRecord, RecordRef},
+};
+use telemetry_schemas::{
+    TtfBreach,
+    alert::{AlertCommand, AlertState, Notification},
+    topics,
+};
+
+use super::{
+    processor::{GroupProcessor, Input},
+    state::Group,
+};
+use crate::wire::Wire;
+
+/// Header of a record in the outbox: whom it is for, so that the others need not decode it.
+pub const HEADER_RECEIVER: &str = "receiver";
+
+/// The group stage's side of the wire formats.
+pub struct GroupCodec {
+    wire: Wire,
+    notifications: Arc<str>,
+}
+
+impl GroupCodec {
+    pub fn new(wire: Wire) -> Self {
+        Self { wire, notifications: topics::ALERT_NOTIFICATIONS.into() }
+    }
+}
+
+impl Codec<GroupProcessor> for GroupCodec {
+    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<(String, Input)>, Poison> {
+        let key = self.decode_key(record.key.unwrap_or_default())?;
+        if record.topic == topics::ALERT_COMMANDS {
+            let command: AlertCommand = self.wire.read(record)?;
+            if command.group_key != key {
+                let message = "the record's key names another group than its value".to_owned();
+                return Err(Poison { code: "key_mismatch", message });
+            }
+            return Ok(Some((key, Input::Command(command))));
+        }
+        let breach: TtfBreach = self.wire.read(record)?;
+        Ok(Some((key, Input::Breach(Box::new(breach)))))
+    }
+
+    fn encode_key(&self, key: &String) -> Vec<u8> {
+        key.as_bytes().to_vec()
+    }
+
+    fn decode_key(&self, bytes: &[u8]) -> Result<String, Poison> {
+        match std::str::from_utf8(bytes) {
+            Ok(key) if !key.is_empty() => Ok(key.to_owned()),
+            _ => Err(Poison { code: "key_malformed", message: "the record's key names no alert group".to_owned() }),
+        }
+    }
+
+    fn encode_state(&self, group: &Group) -> Vec<u8> {
+        self.wire.encode(&group.kept)
+    }
+
+    fn decode_state(&self, bytes: &[u8]) -> Result<Group, Poison> {
+        let kept: AlertState = self
+            .wire
+            .decode(bytes)
+            .map_err(|error| Poison { code: "undecodable", message: error.to_string() })?;
+        Ok(Group { kept, due: false })
+    }
+
+    fn encode_output(&self, notification: &Notification, records: &mut Vec<NewRecord>) {
+        let key = notification.group_key.clone();
+        records.push(
+            NewRecord::new(self.notifications.clone(), key, self.wire.encode(notification))
+                .with_header(HEADER_RECEIVER, notification.receiver.clone())
+                .with_timestamp(notification.created_at.0),
+        );
+    }
+
+    fn encode_poison(&self, record: &RecordRef<'_>, poison: &Poison, now_ms: i64) -> NewRecord {
+        self.wire.rejection(record, poison, now_ms)
+    }
+}

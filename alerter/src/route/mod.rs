@@ -1,0 +1,201 @@
+//! Where a breach goes: down the routing tree, to one alert group per receiver. Pure.
+
+mod admission;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use telemetry_schemas::{BreachKind, Millis, TtfBreach};
+
+pub use self::{
+    admission::{NotRouted, admit},
+    stage::RouteStage,
+};
+use crate::config::{AlerterConfig, Matcher, RepeatInterval, RouteConfig};
+
+/// Labels of an alert, by name.
+pub type Labels = BTreeMap<String, String>;
+
+/// Labels every group has, whatever its route says: a group is one tenant's and one journey's.
+const ALWAYS_GROUPED_BY: [&str; 2] = ["tenant", "journey"];
+
+/// When a group is told about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    pub group_wait: Millis,
+    pub group_interval: Millis,
+    /// `None`: never.
+    pub repeat_interval: Option<Millis>,
+}
+
+/// A route with all it has inherited.
+#[derive(Debug, Clone)]
+struct Route {
+    receiver: String,
+    group_by: Vec<String>,
+    timing: Timing,
+    matchers: Vec<Matcher>,
+    goes_on: bool,
+    routes: Vec<Route>,
+}
+
+/// One group an alert belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routed {
+    /// `ttf:{tenant}:{journey}:{hash of receiver and labels}`. The level is no part of it, unless grouped by.
+    pub group_key: String,
+    pub receiver: String,
+    /// The labels the group is formed by.
+    pub labels: Labels,
+    pub timing: Timing,
+}
+
+/// The routing tree.
+#[derive(Debug, Clone)]
+pub struct Routes {
+    root: Route,
+    receivers: Vec<String>,
+    key: Vec<u8>,
+}
+
+impl Routes {
+    /// The tree of a configuration that was checked.
+    pub fn new(config: &AlerterConfig) -> Self {
+        let top = Inherited {
+            receiver: String::new(),
+            group_by: Vec::new(),
+            timing: Timing { group_wait: Millis(0), group_interval: Millis(0), repeat_interval: None },
+        };
+        Self {
+            root: compile(&config.route, &top),
+            receivers: config.receivers.iter().map(|receiver| receiver.name.clone()).collect(),
+            key: config.user_id_key.as_ref().map_or_else(Vec::new, |key| key.expose().as_bytes().to_vec()),
+        }
+    }
+
+    /// The groups an alert with these labels belongs to, at most one per key.
+    pub fn route(&self, labels: &Labels) -> Vec<Routed> {
+        let mut found = Vec::new();
+        matching(&self.root, labels, &mut found);
+        let mut routed: Vec<Routed> = Vec::with_capacity(found.len());
+        for route in found {
+            let group = self.group(route, labels);
+            // Two routes to one receiver with one grouping are one group; the first says when.
+            if routed.iter().all(|known| known.group_key != group.group_key) {
+                routed.push(group);
+            }
+        }
+        routed
+    }
+
+    /// The group of this key, when an alert with these labels still belongs to it.
+    pub fn find(&self, group_key: &str, labels: &Labels) -> Option<Routed> {
+        self.route(labels).into_iter().find(|routed| routed.group_key == group_key)
+    }
+
+    /// When groups of unknown routes are told about.
+    pub fn root_timing(&self) -> Timing {
+        self.root.timing
+    }
+
+    /// The receiver of the root route.
+    pub fn root_receiver(&self) -> &str {
+        &self.root.receiver
+    }
+
+    pub fn has_receiver(&self, name: &str) -> bool {
+        self.receivers.iter().any(|known| known == name)
+    }
+
+    fn group(&self, route: &Route, alert: &Labels) -> Routed {
+        let names = ALWAYS_GROUPED_BY.into_iter().chain(route.group_by.iter().map(String::as_str));
+        let labels: Labels =
+            names.map(|name| (name.to_owned(), alert.get(name).cloned().unwrap_or_default())).collect();
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        let parts = labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+        for part in std::iter::once(route.receiver.as_str()).chain(parts) {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let hash = hex::encode(&mac.finalize().into_bytes()[..16]);
+        Routed {
+            group_key: format!("ttf:{}:{}:{hash}", labels["tenant"], labels["journey"]),
+            receiver: route.receiver.clone(),
+            labels,
+            timing: route.timing,
+        }
+    }
+}
+
+/// What a breach is routed and grouped by: [`crate::config::LABELS`].
+pub fn labels(breach: &TtfBreach) -> Labels {
+    let kind = match breach.kind {
+        BreachKind::Deadline => "deadline",
+        BreachKind::Predicted => "predicted",
+        BreachKind::Unknown => "unknown",
+    };
+    let labels = [
+        ("tenant", breach.tenant.as_str()),
+        ("journey", &breach.journey),
+        ("user_id", &breach.user_id),
+        ("attempt", &breach.attempt),
+        ("kind", kind),
+        ("level", breach.level.as_str()),
+    ];
+    labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// What a route hands down.
+#[derive(Clone)]
+struct Inherited {
+    receiver: String,
+    group_by: Vec<String>,
+    timing: Timing,
+}
+
+fn compile(route: &RouteConfig, above: &Inherited) -> Route {
+    let millis = |duration: service_kit::config::HumanDuration| Millis(duration.millis());
+    let own = Inherited {
+        receiver: route.receiver.clone().unwrap_or_else(|| above.receiver.clone()),
+        group_by: route.group_by.clone().unwrap_or_else(|| above.group_by.clone()),
+        timing: Timing {
+            group_wait: route.group_wait.map_or(above.timing.group_wait, millis),
+            group_interval: route.group_interval.map_or(above.timing.group_interval, millis),
+            repeat_interval: match route.repeat_interval {
+                None => above.timing.repeat_interval,
+                Some(RepeatInterval::Never) => None,
+                Some(RepeatInterval::Every(interval)) => Some(millis(interval)),
+            },
+        },
+    };
+    Route {
+        routes: route.routes.iter().map(|child| compile(child, &own)).collect(),
+        receiver: own.receiver,
+        group_by: own.group_by,
+        timing: own.timing,
+        matchers: route.matchers.clone(),
+        goes_on: route.goes_on,
+    }
+}
+
+/// As in Alertmanager: the deepest routes that match; a route none of whose children matches takes the alert itself.
+/// Returns whether `route` matches.
+fn matching<'a>(route: &'a Route, labels: &Labels, found: &mut Vec<&'a Route>) -> bool {
+    if !route.matchers.iter().all(|matcher| matcher.matches(labels)) {
+        return false;
+    }
+    let before = found.len();
+    for child in &route.routes {
+        if matching(child, labels, found) && !child.goes_on {
+            break;
+        }
+    }
+    if found.len() == before {
+        found.push(route);
+    }
+    true
+}
