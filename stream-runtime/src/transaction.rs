@@ -11,8 +11,23 @@ use prometheus::IntCounterVec;
 
 use crate::log::{GroupMetadata, Log, NewRecord, NextOffset, TransactionError, Transactor, Verdict};
 
-/// Between two tries of the same call.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Between two tries of the same call: doubles from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LAST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Waits a little longer each time.
+struct Pauses(Duration);
+
+impl Pauses {
+    fn new() -> Self {
+        Self(FIRST_PAUSE)
+    }
+
+    fn wait(&mut self) {
+        std::thread::sleep(self.0);
+        self.0 = (self.0 * 2).min(LAST_PAUSE);
+    }
+}
 
 /// Why a transaction did not end in a commit.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -78,6 +93,7 @@ impl TransactionalWriter {
             return Ok(());
         }
         let deadline = Instant::now() + self.options.retry_timeout;
+        let mut pauses = Pauses::new();
         loop {
             match self.connect() {
                 Ok(transactor) => {
@@ -93,7 +109,7 @@ impl TransactionalWriter {
                     }
                     _ => {
                         tracing::warn!(id = self.options.transactional_id, error = %setback, "starting again");
-                        std::thread::sleep(RETRY_PAUSE);
+                        pauses.wait();
                     }
                 },
             }
@@ -142,6 +158,7 @@ impl TransactionalWriter {
     ) -> Result<(), Setback> {
         let Some(transactor) = self.transactor.as_mut() else { return Err(not_ready()) };
         let deadline = Instant::now() + self.options.retry_timeout;
+        let mut pauses = Pauses::new();
         loop {
             match call(transactor.as_mut(), self.options.call_timeout) {
                 Ok(()) => return Ok(()),
@@ -150,7 +167,7 @@ impl TransactionalWriter {
                         return Err(Setback::new(exhausted, error.message));
                     }
                     tracing::debug!(id = self.options.transactional_id, error = error.message, "trying again");
-                    std::thread::sleep(RETRY_PAUSE);
+                    pauses.wait();
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -233,11 +250,12 @@ pub(crate) fn while_unavailable<T>(
     mut call: impl FnMut() -> Result<T, crate::log::LogError>,
 ) -> Result<T, crate::log::LogError> {
     let deadline = Instant::now() + timeout;
+    let mut pauses = Pauses::new();
     loop {
         match call() {
             Err(error) if error.is_retriable() && Instant::now() < deadline => {
                 tracing::debug!(%error, "trying again");
-                std::thread::sleep(RETRY_PAUSE);
+                pauses.wait();
             }
             other => return other,
         }

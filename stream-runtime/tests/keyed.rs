@@ -20,14 +20,14 @@ fn setup() -> Setup {
 }
 
 fn driver() -> Driver {
-    TestDriver::new(&setup(), Tally { open_ms: OPEN_MS }, Json).unwrap()
+    TestDriver::new(&setup(), Tally { open_ms: OPEN_MS }, Json::default()).unwrap()
 }
 
 fn faulty_driver() -> (Driver, Faults) {
     let clock = ManualClock::at(0);
     let faults = Faults::default();
     let log = FaultyLog { inner: Arc::new(in_memory(&clock)), faults: faults.clone() };
-    let driver = TestDriver::on(Arc::new(log), clock, &setup(), Tally { open_ms: OPEN_MS }, Json).unwrap();
+    let driver = TestDriver::on(Arc::new(log), clock, &setup(), Tally { open_ms: OPEN_MS }, Json::default()).unwrap();
     (driver, faults)
 }
 
@@ -109,7 +109,7 @@ fn a_timer_that_is_set_in_the_past_fires_too() {
 #[test]
 fn a_new_rule_for_timers_reaches_states_that_nothing_touches() {
     let setup = Setup { partitions: 1, ..setup() };
-    let mut driver = TestDriver::new(&setup, Tally { open_ms: 1_000_000 }, Json).unwrap();
+    let mut driver = TestDriver::new(&setup, Tally { open_ms: 1_000_000 }, Json::default()).unwrap();
     driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
     driver.commit().unwrap();
     // Another transaction, so that the restart does not read the first one's changelog again.
@@ -239,16 +239,18 @@ fn topics_with_unequal_partition_counts_are_refused() {
     let clock = ManualClock::at(0);
     let log = Arc::new(in_memory(&clock));
     let one = Setup { partitions: 1, ..Setup::new(&[FIRST], STATE, &[]) };
-    drop(TestDriver::on(log.clone(), clock.clone(), &one, Tally { open_ms: 1 }, Json).unwrap());
+    drop(TestDriver::on(log.clone(), clock.clone(), &one, Tally { open_ms: 1 }, Json::default()).unwrap());
     let other = Setup { partitions: 2, ..Setup::new(&[SECOND], STATE, &[]) };
-    let Err(error) = TestDriver::on(log, clock, &other, Tally { open_ms: 1 }, Json) else { panic!("was accepted") };
+    let Err(error) = TestDriver::on(log, clock, &other, Tally { open_ms: 1 }, Json::default()) else {
+        panic!("was accepted")
+    };
     assert!(error.to_string().contains("equal partition counts"), "{error}");
 }
 
 #[test]
 fn grace_delays_a_timer() {
     let setup = Setup { timer_grace: Duration::from_secs(5), ..setup() };
-    let mut driver = TestDriver::new(&setup, Tally { open_ms: OPEN_MS }, Json).unwrap();
+    let mut driver = TestDriver::new(&setup, Tally { open_ms: OPEN_MS }, Json::default()).unwrap();
     driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
     driver.commit().unwrap();
     driver.advance_to(OPEN_MS + 4_999).unwrap();

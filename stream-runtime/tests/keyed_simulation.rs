@@ -1,161 +1,32 @@
-//! Seeded simulations of the keyed runtime: random inputs, and crashes at every dangerous line, held against an oracle.
+//! Seeded simulations of the keyed runtime on the embedded log: crashes at every dangerous line.
 //!
 //! A crash is a panic at a named place, or the worker dropped between two steps. `SIMULATION_SEEDS` sets how many
 //! seeds are run, `SIMULATION_SEED` repeats one.
 
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    env,
-    panic::{self, AssertUnwindSafe},
-    sync::Arc,
-};
+use std::{env, panic, sync::Arc};
 
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use stream_runtime::{
-    keyed::test_driver::{ManualClock, Setup, TestDriver, in_memory},
-    log::Verdict,
-};
-use support::{
-    faulty::{Call, Faults, FaultyLog},
-    tally::{Count, FIRST, Json, OPEN_MS, OUT, REJECTED, SECOND, STATE, Tally, add, final_states, garbage},
-};
+use stream_runtime::keyed::test_driver::in_memory;
+use support::{simulation, tally::Json};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 const STEPS: usize = 40;
-const PARTITIONS: i32 = 3;
-const KEYS: u32 = 12;
-
-/// Every named place a transaction passes.
-const FAIL_POINTS: [&str; 5] = [
-    "keyed::after_produce",
-    "keyed::before_commit",
-    "keyed::after_commit",
-    "keyed::before_store",
-    "keyed::after_store",
-];
-
-const FAULTS: [(Call, Verdict); 8] = [
-    (Call::Begin, Verdict::RollBack),
-    (Call::Produce, Verdict::RollBack),
-    (Call::Produce, Verdict::Retry),
-    (Call::Commit, Verdict::RollBack),
-    (Call::Commit, Verdict::Retry),
-    (Call::Commit, Verdict::Fenced),
-    (Call::Commit, Verdict::Indeterminate),
-    (Call::Committed, Verdict::Indeterminate),
-];
-
-/// What the inputs add up to, whatever happens on the way.
-#[derive(Default)]
-struct Oracle {
-    states: BTreeMap<String, Count>,
-    poison: usize,
-}
-
-impl Oracle {
-    fn add(&mut self, key: &str, at_ms: i64, value: i64) {
-        let state = self.states.entry(key.to_owned()).or_insert(Count { first_at_ms: at_ms, ..Count::default() });
-        state.count += 1;
-        state.sum += value;
-        state.first_at_ms = state.first_at_ms.min(at_ms);
-    }
-
-    fn check(&self, driver: &mut TestDriver<Tally, Json>) {
-        let found = final_states(&driver.read_all(OUT).unwrap());
-        assert_eq!(found.keys().collect::<Vec<_>>(), self.states.keys().collect::<Vec<_>>());
-        for (key, expected) in &self.states {
-            let found = &found[key];
-            assert!(found.closed, "the timer of {key} did not fire");
-            let expected = Count { closed: true, revision: found.revision, ..expected.clone() };
-            assert_eq!(*found, expected, "{key}");
-        }
-        assert_eq!(driver.read_all(REJECTED).unwrap().len(), self.poison);
-    }
-}
-
-fn crash_at(point: &str, driver: &mut TestDriver<Tally, Json>) {
-    fail::cfg(point, "panic").unwrap();
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| driver.commit()));
-    fail::remove(point);
-    if let Ok(survived) = outcome {
-        // Nothing was open, so the place was not passed.
-        survived.unwrap();
-    }
-    driver.crash_and_restart().unwrap();
-}
 
 fn simulate(seed: u64) {
-    let mut random = StdRng::seed_from_u64(seed);
-    let clock = ManualClock::at(0);
-    let faults = Faults::default();
-    let log = FaultyLog { inner: Arc::new(in_memory(&clock)), faults: faults.clone() };
-    let setup = Setup { partitions: PARTITIONS, ..Setup::new(&[FIRST, SECOND], STATE, &[OUT, REJECTED]) };
-    let mut driver = TestDriver::on(Arc::new(log), clock, &setup, Tally { open_ms: OPEN_MS }, Json).unwrap();
-    let mut oracle = Oracle::default();
-
-    for _ in 0..STEPS {
-        match random.random_range(0..100) {
-            0..55 => {
-                for _ in 0..random.random_range(1..6) {
-                    let topic = if random.random_bool(0.5) { FIRST } else { SECOND };
-                    let key = format!("key-{}", random.random_range(0..KEYS));
-                    if random.random_bool(0.05) {
-                        oracle.poison += 1;
-                        driver.publish(garbage(topic, &key)).unwrap();
-                    } else {
-                        let at_ms = random.random_range(0..5_000);
-                        let value = random.random_range(-9..100);
-                        oracle.add(&key, at_ms, value);
-                        driver.publish(add(topic, &key, at_ms, value)).unwrap();
-                    }
-                }
-            }
-            55..65 => driver.step().unwrap(),
-            65..75 => driver.commit().unwrap(),
-            75..82 => driver.advance_to(driver.now_ms() + random.random_range(1..1_500)).unwrap(),
-            82..88 => driver.crash_and_restart().unwrap(),
-            88..94 => crash_at(FAIL_POINTS[random.random_range(0..FAIL_POINTS.len())], &mut driver),
-            94..99 => {
-                let (call, verdict) = FAULTS[random.random_range(0..FAULTS.len())];
-                // One at a time: fenced twice ends the process, as it should.
-                if faults.is_empty() {
-                    faults.add(call, verdict);
-                }
-                driver.commit().unwrap();
-            }
-            _ => driver.lose_state_and_restart().unwrap(),
-        }
-    }
-    // A second commit for what the first one may have had to roll back.
-    driver.commit().unwrap();
-    driver.commit().unwrap();
-    driver.advance_to(1_000_000).unwrap();
-    for _ in 0..3 {
-        driver.commit().unwrap();
-    }
-    oracle.check(&mut driver);
+    simulation::simulate(seed, STEPS, &Json::default(), 0, |clock| Arc::new(in_memory(clock)));
 }
 
 #[test]
 fn every_input_is_applied_once_whatever_crashes() {
     let _scenario = fail::FailScenario::setup();
-    // The crashes are meant; what the oracle has to say is not swallowed.
-    let default = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload().downcast_ref::<String>().map_or("", String::as_str);
-        if !message.starts_with("failpoint ") {
-            default(info);
-        }
-    }));
+    simulation::silence_failpoints();
     if let Ok(seed) = env::var("SIMULATION_SEED") {
         return simulate(seed.parse().unwrap());
     }
     let seeds = env::var("SIMULATION_SEEDS").map_or(SEEDS, |seeds| seeds.parse().unwrap());
     for seed in 0..seeds {
-        if panic::catch_unwind(|| simulate(seed)).is_err() {
-            panic!("seed {seed} failed; repeat it with SIMULATION_SEED={seed}");
-        }
+        let passed = panic::catch_unwind(|| simulate(seed)).is_ok();
+        assert!(passed, "seed {seed} failed; repeat it with SIMULATION_SEED={seed}");
     }
 }

@@ -93,10 +93,13 @@ pub struct Poison {
     pub message: String,
 }
 
+/// The key and the input a record holds; `None`: nothing for us.
+pub type Decoded<P> = Option<(<P as KeyedProcessor>::Key, <P as KeyedProcessor>::Input)>;
+
 /// How a processor's keys, inputs, states and outputs are written as bytes.
 pub trait Codec<P: KeyedProcessor>: Send + Sync + 'static {
     /// Decodes a record of an input topic. `Ok(None)`: nothing for us, skip it.
-    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<(P::Key, P::Input)>, Poison>;
+    fn decode(&self, record: &RecordRef<'_>) -> Result<Decoded<P>, Poison>;
 
     fn encode_key(&self, key: &P::Key) -> Vec<u8>;
     fn decode_key(&self, bytes: &[u8]) -> Result<P::Key, Poison>;

@@ -148,4 +148,9 @@ impl KeyedOptions {
     pub fn member_id(&self, worker: usize) -> String {
         format!("{}-{}-{worker}", self.app, self.ordinal)
     }
+
+    /// Name of a worker's thread, readiness and liveness.
+    pub(crate) fn worker_name(&self, worker: usize) -> String {
+        if self.workers > 1 { format!("{}-{worker}", self.app) } else { self.app.clone() }
+    }
 }

@@ -75,10 +75,8 @@ pub fn run<P: KeyedProcessor, C: Codec<P>>(
     for index in 0..shared.options.workers {
         let (shared, kit_of_worker) = (shared.clone(), kit.clone());
         // Asked for here, so that the process is not ready before the thread has begun.
-        let name = shared.options.app.clone();
-        if shared.options.workers == 1 {
-            kit.health().readiness(name.clone()).set(false);
-        }
+        let name = shared.options.worker_name(index);
+        kit.health().readiness(name.clone()).set(false);
         kit.spawn_thread(name, move || {
             let shutdown = kit_of_worker.shutdown();
             shared.check_topics()?;

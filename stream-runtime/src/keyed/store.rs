@@ -238,6 +238,12 @@ impl TaskStore {
         })
     }
 
+    /// Puts arbitrary bytes where a state is.
+    #[cfg(test)]
+    pub fn damage(&self, key: &[u8]) {
+        self.states.insert(key, "damaged").expect("the store can be written");
+    }
+
     /// Empties the store. Its description goes first: a crash in between leaves a store that is wiped again.
     pub fn wipe(&self) -> Result<(), StoreError> {
         self.stores.metas.remove(self.partition.to_be_bytes())?;

@@ -19,7 +19,7 @@ use crate::{
 pub enum Applied {
     /// It was before our next offset: applied already.
     Seen,
-    Applied,
+    Taken,
     Skipped,
     Poison,
 }
@@ -126,7 +126,7 @@ impl<P: KeyedProcessor> Task<P> {
     pub fn apply<C: Codec<P>>(
         &mut self,
         shared: &Shared<P, C>,
-        ctx: &Context,
+        ctx: Context,
         record: &RecordRef<'_>,
     ) -> Result<Applied, LookupError> {
         if self.input_of(record).is_none() {
@@ -136,9 +136,9 @@ impl<P: KeyedProcessor> Task<P> {
             Ok(None) => Applied::Skipped,
             Ok(Some((key, input))) => {
                 let entry = self.overlay.touch(key, &self.store, &*shared.codec)?;
-                shared.processor.on_record(ctx, &entry.key, &mut entry.after, input);
+                shared.processor.on_record(&ctx, &entry.key, &mut entry.after, input);
                 self.overlay.grow(record.size());
-                Applied::Applied
+                Applied::Taken
             }
             Err(poison) => {
                 let notice = shared.codec.encode_poison(record, &poison, ctx.now_ms);
@@ -158,7 +158,7 @@ impl<P: KeyedProcessor> Task<P> {
     pub fn fire<C: Codec<P>>(
         &mut self,
         shared: &Shared<P, C>,
-        ctx: &Context,
+        ctx: Context,
         complete_until_ms: i64,
         limit: usize,
     ) -> anyhow::Result<usize> {
@@ -175,7 +175,7 @@ impl<P: KeyedProcessor> Task<P> {
     fn fire_one<C: Codec<P>>(
         &mut self,
         shared: &Shared<P, C>,
-        ctx: &Context,
+        ctx: Context,
         timer: &TimerEntry,
         complete_until_ms: i64,
     ) -> anyhow::Result<()> {
@@ -189,7 +189,7 @@ impl<P: KeyedProcessor> Task<P> {
         // Records of the same transaction may have moved or ended it.
         let wanted = touched.after.as_ref().and_then(|state| processor.next_due(state));
         let Some(due_ms) = wanted.filter(|due_ms| *due_ms <= complete_until_ms) else { return Ok(()) };
-        processor.on_timer(ctx, &touched.key, &mut touched.after, complete_until_ms);
+        processor.on_timer(&ctx, &touched.key, &mut touched.after, complete_until_ms);
         shared.metrics.timers_fired.inc();
         let then = touched.after.as_ref().and_then(|state| processor.next_due(state));
         anyhow::ensure!(
@@ -217,7 +217,7 @@ impl<P: KeyedProcessor> Task<P> {
     pub fn flush<C: Codec<P>>(
         &mut self,
         shared: &Shared<P, C>,
-        ctx: &Context,
+        ctx: Context,
         produce: &mut dyn FnMut(&NewRecord) -> Result<(), Setback>,
         batch: &mut StoreBatch<'_>,
     ) -> Result<Flushed, Setback> {
@@ -227,7 +227,7 @@ impl<P: KeyedProcessor> Task<P> {
         let mut outputs = Vec::new();
         let mut records = Vec::new();
         for entry in self.overlay.entries_mut() {
-            processor.on_flush(ctx, &entry.key, entry.before.as_ref(), &mut entry.after, &mut outputs);
+            processor.on_flush(&ctx, &entry.key, entry.before.as_ref(), &mut entry.after, &mut outputs);
             for output in outputs.drain(..) {
                 codec.encode_output(&output, &mut records);
             }

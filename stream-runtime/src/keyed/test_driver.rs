@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -17,18 +17,19 @@ use service_kit::Kit;
 
 use super::{Clock, Codec, KeyedOptions, KeyedProcessor, Shared, worker::Worker};
 use crate::log::{
-    Cleanup, Isolation, Log, NewRecord, Position, Record, TopicPartition, TopicSpec,
+    Cleanup, Isolation, Log, NewRecord, Position, Publisher, Record, TopicPartition, TopicSpec,
     embedded::{EmbeddedLog, Options as EmbeddedOptions},
 };
 
 /// A test that waits longer than this has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 const CALL: Duration = Duration::from_secs(5);
-const MEMBER_GROUP: &str = "test-driver";
 
 /// What a [`TestDriver`] sets up.
 #[derive(Debug, Clone)]
 pub struct Setup {
+    /// Group and first part of the transactional id; to be unique on a log that others use.
+    pub name: String,
     pub inputs: Vec<String>,
     pub changelog: String,
     /// Topics the processor writes to, the rejected topic included.
@@ -45,6 +46,7 @@ impl Setup {
     pub fn new(inputs: &[&str], changelog: &str, outputs: &[&str]) -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Self {
+            name: "test-driver".to_owned(),
             inputs: owned(inputs),
             changelog: changelog.to_owned(),
             outputs: owned(outputs),
@@ -77,6 +79,7 @@ impl ManualClock {
 pub struct TestDriver<P: KeyedProcessor, C: Codec<P>> {
     worker: Option<Worker<P, C>>,
     log: Arc<dyn Log>,
+    publisher: Arc<dyn Publisher>,
     options: KeyedOptions,
     processor: Arc<P>,
     codec: Arc<C>,
@@ -111,6 +114,7 @@ impl<P: KeyedProcessor, C: Codec<P>> TestDriver<P, C> {
         let options = options(setup, &clock);
         let mut driver = Self {
             worker: None,
+            publisher: log.publisher()?,
             log,
             options,
             processor: Arc::new(processor),
@@ -146,7 +150,7 @@ impl<P: KeyedProcessor, C: Codec<P>> TestDriver<P, C> {
     /// Publishes a record without waiting for the processor.
     pub fn publish(&mut self, mut record: NewRecord) -> anyhow::Result<()> {
         record.timestamp_ms.get_or_insert(self.clock.now_ms());
-        let delivery = self.log.publisher()?.publish(record)?;
+        let delivery = self.publisher.publish(record)?;
         futures::executor::block_on(delivery)?;
         Ok(())
     }
@@ -173,12 +177,15 @@ impl<P: KeyedProcessor, C: Codec<P>> TestDriver<P, C> {
     pub fn settle(&mut self) -> anyhow::Result<()> {
         let worker = self.worker.as_mut().context("the processor is not running")?;
         let deadline = Instant::now() + PATIENCE;
+        let mut wait = Duration::ZERO;
         loop {
-            let wait = if worker.is_ready() { Duration::ZERO } else { Duration::from_millis(1) };
             let step = worker.step(wait)?;
-            if step.is_idle() && worker.is_ready() {
+            let at_rest = step.is_idle() && worker.is_ready();
+            if at_rest && worker.is_caught_up()? {
                 return Ok(());
             }
+            // Nothing to do, though not done: it waits for the log or for a restore.
+            wait = if at_rest || !worker.is_ready() { Duration::from_millis(1) } else { Duration::ZERO };
             ensure!(Instant::now() < deadline, "the processor does not come to rest");
         }
     }
@@ -270,10 +277,10 @@ pub fn in_memory(clock: &ManualClock) -> EmbeddedLog {
 fn options(setup: &Setup, clock: &ManualClock) -> KeyedOptions {
     let clock = clock.clone();
     KeyedOptions {
-        app: MEMBER_GROUP.to_owned(),
+        app: setup.name.clone(),
         ordinal: "0".to_owned(),
         workers: 1,
-        group: MEMBER_GROUP.to_owned(),
+        group: setup.name.clone(),
         inputs: setup.inputs.clone(),
         changelog: setup.changelog.clone(),
         state_dir: fresh_folder(),
@@ -302,5 +309,11 @@ fn options(setup: &Setup, clock: &ManualClock) -> KeyedOptions {
 fn fresh_folder() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("keyed-test-driver-{}-{number}", std::process::id()))
+    // In memory where the system offers it: a restart syncs folders a dozen times, and nothing here outlives the test.
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    parent.join(format!("keyed-test-driver-{}-{number}", std::process::id()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,7 +102,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             },
             shared.metrics.aborts.clone(),
         );
-        let name = if options.workers > 1 { format!("{}-{index}", options.app) } else { options.app.clone() };
+        let name = options.worker_name(index);
         // A commit may take all its tries before the loop goes round again.
         let max_silence = options.retry_timeout * 2 + Duration::from_secs(30);
         Ok(Self {
@@ -158,9 +158,28 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         Ok(step)
     }
 
+    #[cfg(test)]
+    pub fn shared(&self) -> &Arc<Shared<P, C>> {
+        &self.shared
+    }
+
     /// True when partitions are assigned (or known to be none) and every task is restored.
     pub fn is_ready(&self) -> bool {
         self.group.is_some() && self.restore.is_none() && self.tasks.values().all(Task::is_active)
+    }
+
+    /// True when every input was read to its end, or the group keeps us from reading. Asks the log.
+    pub fn is_caught_up(&self) -> anyhow::Result<bool> {
+        if self.stale_since.is_some() {
+            return Ok(true);
+        }
+        for input in self.tasks.values().flat_map(|task| &task.inputs) {
+            let end = self.shared.log.end_offset(&input.at, Isolation::ReadUncommitted, QUERY_TIMEOUT)?;
+            if input.reached(&*self.subscription) < end {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Commits what is open and leaves.
@@ -184,7 +203,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                 task.miss();
                 return;
             }
-            match task.apply(shared, &ctx, record) {
+            match task.apply(shared, ctx, record) {
                 Ok(Applied::Seen) => {}
                 Ok(outcome) => {
                     applied += 1;
@@ -275,7 +294,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             }
             let Judgement::Fire { complete_until_ms } = judgement else { continue };
             let ctx = Context { now_ms: options.clock.now_ms() };
-            match task.fire(&shared, &ctx, complete_until_ms, options.timer_batch) {
+            match task.fire(&shared, ctx, complete_until_ms, options.timer_batch) {
                 Ok(count) => looked_at += count,
                 Err(error) => {
                     failure = Some(error);

@@ -161,7 +161,7 @@ impl Feeder {
 
     /// Waits for what the store is doing, and leaves. Records that were not written will be replayed.
     pub fn close(mut self) -> anyhow::Result<()> {
-        self.finish_work()?;
+        self.finish_work();
         let partitions: Vec<_> = self.places.keys().cloned().collect();
         self.tell_revoked(partitions)?;
         self.progress.clone().end();
@@ -206,7 +206,7 @@ impl Feeder {
             return self.subscription.assign(&[]).map_err(|error| self.error(error));
         }
         tracing::info!(sink = self.options.name, count = partitions.len(), "claiming partitions");
-        self.finish_work()?;
+        self.finish_work();
         self.cancel = CancellationToken::new();
         self.batch = Batch::default();
         self.places = partitions.iter().map(|at| (at.clone(), Place::default())).collect();
@@ -343,7 +343,7 @@ impl Feeder {
     }
 
     /// Waits until the store has done, or given up, what it was asked for.
-    fn finish_work(&mut self) -> anyhow::Result<()> {
+    fn finish_work(&mut self) {
         self.cancel.cancel();
         match std::mem::replace(&mut self.asked, Asked::Nothing) {
             Asked::Nothing => {}
@@ -355,7 +355,6 @@ impl Feeder {
                 }
             }
         }
-        Ok(())
     }
 
     fn tell_revoked(&mut self, partitions: Vec<TopicPartition>) -> anyhow::Result<()> {
@@ -369,7 +368,7 @@ impl Feeder {
 
     fn give_up(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<()> {
         tracing::info!(sink = self.options.name, count = partitions.len(), "partitions are given up");
-        self.finish_work()?;
+        self.finish_work();
         self.batch = Batch::default();
         self.tell_revoked(partitions.to_vec())?;
         self.places.clear();

@@ -25,7 +25,7 @@ pub struct Tally {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Count {
+pub struct Totals {
     pub count: u64,
     pub sum: i64,
     pub first_at_ms: i64,
@@ -43,19 +43,19 @@ pub enum Input {
 pub struct Snapshot {
     pub key: String,
     /// `None`: forgotten.
-    pub state: Option<Count>,
+    pub state: Option<Totals>,
 }
 
 impl KeyedProcessor for Tally {
     type Key = String;
-    type State = Count;
+    type State = Totals;
     type Input = Input;
     type Output = Snapshot;
 
-    fn on_record(&self, _ctx: &Context, _key: &String, state: &mut Option<Count>, input: Input) {
+    fn on_record(&self, _ctx: &Context, _key: &String, state: &mut Option<Totals>, input: Input) {
         match input {
             Input::Add { at_ms, value } => {
-                let state = state.get_or_insert(Count { first_at_ms: at_ms, ..Count::default() });
+                let state = state.get_or_insert(Totals { first_at_ms: at_ms, ..Totals::default() });
                 state.count += 1;
                 state.sum += value;
                 state.first_at_ms = state.first_at_ms.min(at_ms);
@@ -64,13 +64,13 @@ impl KeyedProcessor for Tally {
         }
     }
 
-    fn on_timer(&self, _ctx: &Context, _key: &String, state: &mut Option<Count>, _complete_until_ms: i64) {
+    fn on_timer(&self, _ctx: &Context, _key: &String, state: &mut Option<Totals>, _complete_until_ms: i64) {
         if let Some(state) = state {
             state.closed = true;
         }
     }
 
-    fn next_due(&self, state: &Count) -> Option<i64> {
+    fn next_due(&self, state: &Totals) -> Option<i64> {
         (!state.closed).then_some(state.first_at_ms + self.open_ms)
     }
 
@@ -78,8 +78,8 @@ impl KeyedProcessor for Tally {
         &self,
         _ctx: &Context,
         key: &String,
-        before: Option<&Count>,
-        after: &mut Option<Count>,
+        before: Option<&Totals>,
+        after: &mut Option<Totals>,
         outputs: &mut Vec<Snapshot>,
     ) {
         if before == after.as_ref() {
@@ -92,7 +92,17 @@ impl KeyedProcessor for Tally {
     }
 }
 
-pub struct Json;
+/// Names of the topics; a prefix keeps tests on one log apart.
+#[derive(Clone, Default)]
+pub struct Json {
+    pub prefix: String,
+}
+
+impl Json {
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
 
 impl Codec<Tally> for Json {
     fn decode(&self, record: &RecordRef<'_>) -> Result<Option<(String, Input)>, Poison> {
@@ -114,21 +124,22 @@ impl Codec<Tally> for Json {
         Ok(String::from_utf8(bytes.to_vec()).unwrap())
     }
 
-    fn encode_state(&self, state: &Count) -> Vec<u8> {
+    fn encode_state(&self, state: &Totals) -> Vec<u8> {
         serde_json::to_vec(state).unwrap()
     }
 
-    fn decode_state(&self, bytes: &[u8]) -> Result<Count, Poison> {
+    fn decode_state(&self, bytes: &[u8]) -> Result<Totals, Poison> {
         serde_json::from_slice(bytes).map_err(|error| Poison { code: "undecodable", message: error.to_string() })
     }
 
     fn encode_output(&self, output: &Snapshot, records: &mut Vec<NewRecord>) {
-        records.push(NewRecord::new(OUT, output.key.clone(), serde_json::to_vec(output).unwrap()));
+        records.push(NewRecord::new(self.topic(OUT), output.key.clone(), serde_json::to_vec(output).unwrap()));
     }
 
     fn encode_poison(&self, record: &RecordRef<'_>, poison: &Poison, _now_ms: i64) -> NewRecord {
         let value = record.value.unwrap_or_default().to_vec();
-        NewRecord::new(REJECTED, record.key.unwrap_or_default().to_vec(), value).with_header("code", poison.code)
+        NewRecord::new(self.topic(REJECTED), record.key.unwrap_or_default().to_vec(), value)
+            .with_header("code", poison.code)
     }
 }
 
@@ -145,8 +156,8 @@ pub fn garbage(topic: &str, key: &str) -> NewRecord {
 }
 
 /// What the outputs say about each key in the end. Fails on a revision that is missing or comes twice.
-pub fn final_states(outputs: &[Record]) -> BTreeMap<String, Count> {
-    let mut states: BTreeMap<String, Count> = BTreeMap::new();
+pub fn final_states(outputs: &[Record]) -> BTreeMap<String, Totals> {
+    let mut states: BTreeMap<String, Totals> = BTreeMap::new();
     for record in outputs {
         let snapshot: Snapshot = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
         match snapshot.state {

@@ -39,6 +39,8 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     }
 
     fn give_up(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<()> {
+        // Also one that the commit before may have begun: the stores are handed over.
+        self.restore = None;
         {
             let mut owned = self.shared.owned.lock();
             for at in partitions {
@@ -51,6 +53,9 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         self.group = None;
         self.foreign_since = Some(Instant::now());
         self.subscription.release().map_err(|error| consumer_error(&self.id, error))?;
+        if !self.tasks.is_empty() {
+            self.start_restore(Vec::new())?;
+        }
         self.ready.set(false);
         Ok(())
     }

@@ -25,7 +25,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             task.note_changelog_end(&shared);
         }
         let mut batch = shared.stores.batch();
-        let flushed = match self.transact(&shared, &ctx, &mut batch) {
+        let flushed = match self.transact(&shared, ctx, &mut batch) {
             Ok(flushed) => flushed,
             Err(setback) => return self.recover(setback),
         };
@@ -45,7 +45,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     fn transact(
         &mut self,
         shared: &Shared<P, C>,
-        ctx: &Context,
+        ctx: Context,
         batch: &mut StoreBatch<'_>,
     ) -> Result<Vec<Flushed>, Setback> {
         if self.subscription.assignment_lost() {

@@ -1,0 +1,135 @@
+//! What needs a look inside the runtime; the rest is in `tests/keyed.rs`.
+
+use super::*;
+use crate::{
+    keyed::{Context, Poison},
+    log::RecordRef,
+};
+
+/// Counts records per key.
+struct Counter;
+
+impl KeyedProcessor for Counter {
+    type Key = Vec<u8>;
+    type State = u64;
+    type Input = ();
+    type Output = (Vec<u8>, u64);
+
+    fn on_record(&self, _: &Context, _: &Vec<u8>, state: &mut Option<u64>, (): ()) {
+        *state.get_or_insert(0) += 1;
+    }
+
+    fn on_timer(&self, _: &Context, _: &Vec<u8>, _: &mut Option<u64>, _: i64) {}
+
+    fn next_due(&self, state: &u64) -> Option<i64> {
+        // A rule that breaks the contract: it stays where it is.
+        (*state >= 100).then_some(0)
+    }
+
+    fn on_flush(
+        &self,
+        _: &Context,
+        key: &Vec<u8>,
+        _: Option<&u64>,
+        after: &mut Option<u64>,
+        outputs: &mut Vec<Self::Output>,
+    ) {
+        outputs.extend(after.map(|count| (key.clone(), count)));
+    }
+}
+
+struct Bytes;
+
+impl Codec<Counter> for Bytes {
+    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<(Vec<u8>, ())>, Poison> {
+        Ok(record.key.map(|key| (key.to_vec(), ())))
+    }
+
+    fn encode_key(&self, key: &Vec<u8>) -> Vec<u8> {
+        key.clone()
+    }
+
+    fn decode_key(&self, bytes: &[u8]) -> Result<Vec<u8>, Poison> {
+        Ok(bytes.to_vec())
+    }
+
+    fn encode_state(&self, state: &u64) -> Vec<u8> {
+        state.to_be_bytes().to_vec()
+    }
+
+    fn decode_state(&self, bytes: &[u8]) -> Result<u64, Poison> {
+        let bytes = bytes.try_into().map_err(|_| Poison { code: "undecodable", message: "length".to_owned() })?;
+        Ok(u64::from_be_bytes(bytes))
+    }
+
+    fn encode_output(&self, (key, count): &(Vec<u8>, u64), records: &mut Vec<NewRecord>) {
+        records.push(NewRecord::new("out", key.clone(), count.to_be_bytes().to_vec()));
+    }
+
+    fn encode_poison(&self, _: &RecordRef<'_>, _: &Poison, _: i64) -> NewRecord {
+        unreachable!("every record with a key can be decoded")
+    }
+}
+
+fn driver() -> TestDriver<Counter, Bytes> {
+    TestDriver::new(&Setup::new(&["in"], "state", &["out"]), Counter, Bytes).unwrap()
+}
+
+fn input(key: &str) -> NewRecord {
+    NewRecord::new("in", key.to_owned(), "")
+}
+
+fn counts(driver: &mut TestDriver<Counter, Bytes>) -> Vec<u64> {
+    let records = driver.read_all("out").unwrap();
+    records.iter().map(|record| u64::from_be_bytes(record.value.as_deref().unwrap().try_into().unwrap())).collect()
+}
+
+#[test]
+fn a_damaged_store_is_restored_while_running() {
+    let mut driver = driver();
+    driver.pipe_input(input("a")).unwrap();
+    driver.commit().unwrap();
+    driver.worker.as_ref().unwrap().shared().stores.task(0).unwrap().damage(b"a");
+    // Another key first: its change is rolled back with the restore and applied again.
+    driver.pipe_input(input("b")).unwrap();
+    driver.pipe_input(input("a")).unwrap();
+    driver.commit().unwrap();
+    let mut counts = counts(&mut driver);
+    counts.sort_unstable();
+    assert_eq!(counts, [1, 1, 2]);
+}
+
+#[test]
+fn a_changelog_without_offsets_is_a_contradiction_not_a_first_start() {
+    let mut driver = driver();
+    driver.pipe_input(input("a")).unwrap();
+    driver.commit().unwrap();
+    let error =
+        driver.restart_with(|options| options.group = "renamed".to_owned()).and_then(|()| driver.settle()).unwrap_err();
+    assert!(error.to_string().contains("the group has committed no offsets"), "{error:#}");
+}
+
+#[test]
+fn a_timer_that_does_not_move_on_stops_the_process() {
+    let mut driver = driver();
+    for _ in 0..100 {
+        driver.publish(input("a")).unwrap();
+    }
+    let error = driver.commit().unwrap_err();
+    assert!(error.to_string().contains("would fire for ever"), "{error:#}");
+}
+
+#[test]
+fn stores_of_partitions_that_moved_away_are_deleted() {
+    let mut driver = driver();
+    driver.restart_with(|options| options.foreign_state_ttl = Duration::ZERO).unwrap();
+    driver.settle().unwrap();
+    let stores = driver.worker.as_ref().unwrap().shared().stores.clone();
+    let foreign = stores.task(7).unwrap();
+    let mut batch = stores.batch();
+    batch.describe(&foreign, &super::super::store::Meta::new(String::new(), String::new(), String::new()));
+    batch.commit().unwrap();
+    assert_eq!(stores.partitions().unwrap(), [0, 7]);
+    driver.pipe_input(input("a")).unwrap();
+    assert_eq!(stores.partitions().unwrap(), [0]);
+}
