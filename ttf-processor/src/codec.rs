@@ -74,13 +74,14 @@ impl JourneyCodec {
 
     /// Takes no part; but a user's event under such a key would be lost without a word.
     fn anonymous(&self, record: &RecordRef<'_>) -> Result<Option<(RecordKey, Input)>, Poison> {
-        let whose: Whose = self.codec.decode_view::<Event, Whose>(record.value.unwrap_or_default()).or_else(|error| {
-            if error.is_retriable() {
-                let event: Event = self.read(record)?;
-                return Ok(Whose { user_id: event.user_id });
-            }
-            Err(undecodable(&error))
-        })?;
+        let whose: Whose =
+            self.codec.decode_view::<Event, Whose>(record.value.unwrap_or_default()).or_else(|error| {
+                if error.is_retriable() {
+                    let event: Event = self.read(record)?;
+                    return Ok(Whose { user_id: event.user_id });
+                }
+                Err(undecodable(&error))
+            })?;
         if whose.user_id.is_some() { Err(key_mismatch()) } else { Ok(None) }
     }
 
@@ -141,8 +142,7 @@ impl JourneyCodec {
 
     fn breach_record(&self, breach: &TtfBreach) -> NewRecord {
         let key = RecordKey::user(&*breach.tenant, &*breach.user_id).to_bytes();
-        NewRecord::new(self.breaches.clone(), key, self.encode_patiently(breach))
-            .with_timestamp(breach.detected_at.0)
+        NewRecord::new(self.breaches.clone(), key, self.encode_patiently(breach)).with_timestamp(breach.detected_at.0)
     }
 }
 

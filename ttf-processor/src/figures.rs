@@ -101,9 +101,9 @@ impl Figures {
         let Some(after) = after else { return };
         for attempt in &after.attempts {
             self.stand(partition, attempt, 1);
-            let known = before.iter().find(|known| {
-                same_generation && known.attempt == attempt.attempt && known.journey == attempt.journey
-            });
+            let known = before
+                .iter()
+                .find(|known| same_generation && known.attempt == attempt.attempt && known.journey == attempt.journey);
             if known != Some(attempt) {
                 self.count(known, after, attempt);
             }
@@ -143,7 +143,8 @@ impl Figures {
         let segment = self.labels.segment_label(|name| now.segments.get(name).map(String::as_str));
         for stage in &now.stages {
             let counted = stages_before.iter().any(|known| known.id == stage.id && known.duration_ms.is_some());
-            let (Some(duration), Some(figures)) = (stage.duration_ms.filter(|_| !counted), figures.stages.get(&stage.id))
+            let (Some(duration), Some(figures)) =
+                (stage.duration_ms.filter(|_| !counted), figures.stages.get(&stage.id))
             else {
                 continue;
             };
@@ -185,7 +186,8 @@ impl JourneyFigures {
                 .buckets(around(target)),
         )?;
         metrics.register(Box::new(total.clone()))?;
-        let started = metrics.counter_vec("ttf_journeys_started_total", "Journeys whose signup is known.", &["journey"]);
+        let started =
+            metrics.counter_vec("ttf_journeys_started_total", "Journeys whose signup is known.", &["journey"]);
         let completed = metrics.counter_vec("ttf_journeys_completed_total", "Journeys that succeeded.", &["journey"]);
         let levels = journey.versions.iter().flat_map(|version| &version.deadlines);
         Ok(Self {
@@ -201,7 +203,8 @@ impl JourneyFigures {
 
     fn count_breaches(&self, known: Option<(&Version, &AttemptState)>, version: &Version, attempt: &AttemptState) {
         for (level, figures) in &self.levels {
-            let was_judged = known.is_some_and(|(_, known)| known.deadlines.iter().any(|judged| judged.level == *level));
+            let was_judged =
+                known.is_some_and(|(_, known)| known.deadlines.iter().any(|judged| judged.level == *level));
             let missed = deadlines::breach(version, attempt, *level)
                 .is_some_and(|breach| breach.outcome != Outcome::Resolved(BreachReason::Revised));
             if missed && !was_judged {

@@ -51,11 +51,7 @@ pub struct ExpectedBreach {
 
 /// Every started journey of every user in `events`, ordered by tenant, user, journey and attempt, with all
 /// deadlines judged for which everything received up to `judged_until` had to be known. Definitions must be sound.
-pub fn expected(
-    definitions: &[JourneyDefinition],
-    events: &[Event],
-    judged_until: EventTime,
-) -> Vec<ExpectedJourney> {
+pub fn expected(definitions: &[JourneyDefinition], events: &[Event], judged_until: EventTime) -> Vec<ExpectedJourney> {
     let journeys: BTreeSet<&str> = definitions.iter().map(|definition| definition.id.as_str()).collect();
     let taking_part: Vec<&Event> = events.iter().filter(|event| takes_part(event)).collect();
     let attempts: BTreeSet<(&str, &str, &str)> = taking_part
@@ -173,8 +169,7 @@ fn one_attempt(
         .rev()
         .find(|definition| definition.effective_from.is_some_and(|from| from <= signup.timestamp))
         .unwrap_or(&versions[0]);
-    let reached: Vec<Option<&Event>> =
-        definition.milestones.iter().map(|milestone| first(&own, milestone)).collect();
+    let reached: Vec<Option<&Event>> = definition.milestones.iter().map(|milestone| first(&own, milestone)).collect();
     let success = reached[reached.len() - 1];
 
     let total_ms = success.map(|success| Millis((success.timestamp.0 - signup.timestamp.0).max(0)));
@@ -225,7 +220,9 @@ fn one_attempt(
         efficiency_score: total_ms.map(|total| score(total.0 as f64, ms(definition.total.target) as f64)),
         breach_level: counted.iter().map(|breach| breach.level).max(),
         segments: told(&definition.segments, &telling, segment_of),
-        experiments: told(&definition.experiments, &telling, |event, name| event.context.experiments.get(name).cloned()),
+        experiments: told(&definition.experiments, &telling, |event, name| {
+            event.context.experiments.get(name).cloned()
+        }),
         release: told(&[String::new()], &telling, |event, _| event.context.release.clone()).remove(""),
         cause_event_id: reached
             .iter()
@@ -248,9 +245,8 @@ fn stage(definition: &JourneyDefinition, reached: &[Option<&Event>], index: usiz
             anomaly = Some(Anomaly::OutOfOrder);
         }
     } else {
-        let skipped = |milestone: usize| {
-            reached[milestone].is_none() && reached[milestone + 1..].iter().any(Option::is_some)
-        };
+        let skipped =
+            |milestone: usize| reached[milestone].is_none() && reached[milestone + 1..].iter().any(Option::is_some);
         if skipped(index) || skipped(index + 1) {
             anomaly = Some(Anomaly::Skipped);
         }
@@ -279,11 +275,7 @@ fn score(total: f64, target: f64) -> f64 {
 
 fn takes_part(event: &Event) -> bool {
     let kind = match event.event_type {
-        EventType::Track
-        | EventType::TtfMilestone
-        | EventType::Identify
-        | EventType::Group
-        | EventType::Page => true,
+        EventType::Track | EventType::TtfMilestone | EventType::Identify | EventType::Group | EventType::Page => true,
         EventType::Performance | EventType::Error | EventType::Test | EventType::Unknown => false,
     };
     kind && event.user_id.is_some()

@@ -76,8 +76,7 @@ fn emit_attempt(
 ) {
     let Some(version) = journeys.version(&attempt.journey, attempt.journey_version) else { return };
     let Some(content) = snapshot(version, user, attempt) else { return };
-    let version_before =
-        before.and_then(|(_, known)| journeys.version(&known.journey, known.journey_version));
+    let version_before = before.and_then(|(_, known)| journeys.version(&known.journey, known.journey_version));
     let content_before = before.zip(version_before).and_then(|((user, known), version)| snapshot(version, user, known));
 
     let changed = content_before.as_ref() != Some(&content);
@@ -114,9 +113,7 @@ fn news(was: Option<Breach>, is: Option<Breach>) -> Option<Breach> {
         // A deadline that was kept after all and never said to be missed needs no words.
         (None, Some(is)) if is.outcome == REVISED => None,
         (Some(was), Some(is)) if was.outcome == REVISED && is.outcome == REVISED => None,
-        (Some(was), Some(is))
-            if (was.outcome, was.due_at, was.threshold) == (is.outcome, is.due_at, is.threshold) =>
-        {
+        (Some(was), Some(is)) if (was.outcome, was.due_at, was.threshold) == (is.outcome, is.due_at, is.threshold) => {
             None
         }
         (_, Some(is)) => Some(is),

@@ -14,7 +14,7 @@ use super::{
 /// Every journey this process knows.
 #[derive(Debug)]
 pub struct Journeys {
-    journeys: Vec<Journey>,
+    all: Vec<Journey>,
     by_event: HashMap<String, Vec<MilestoneMatch>>,
     /// What `identify` events are read for.
     pub(super) wanted: Wanted,
@@ -101,7 +101,7 @@ impl Journeys {
             journey.wanted.extend(definition);
             wanted.extend(definition);
             journey.versions.push(Version::of(definition));
-            state_ttl = state_ttl.max(millis(&definition.state_ttl));
+            state_ttl = state_ttl.max(millis(definition.state_ttl));
             for milestone in &definition.milestones {
                 add_matches(&mut by_event, index, milestone);
             }
@@ -109,16 +109,16 @@ impl Journeys {
         for journey in &mut journeys {
             journey.versions.sort_by_key(|version| version.version);
         }
-        Ok(Self { journeys, by_event, wanted, state_ttl })
+        Ok(Self { all: journeys, by_event, wanted, state_ttl })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Journey> {
-        self.journeys.iter()
+        self.all.iter()
     }
 
     /// The journey with this id, when it is loaded.
     pub fn get(&self, id: &str) -> Option<&Journey> {
-        self.journeys.iter().find(|journey| journey.id == id)
+        self.all.iter().find(|journey| journey.id == id)
     }
 
     /// The definition an attempt belongs to; `None` while its signup is not known or its version not loaded.
@@ -127,7 +127,7 @@ impl Journeys {
     }
 
     pub(super) fn all(&self) -> &[Journey] {
-        &self.journeys
+        &self.all
     }
 
     pub(super) fn matches(&self, event_name: &str) -> &[MilestoneMatch] {
@@ -167,19 +167,19 @@ impl Version {
             stages: definition
                 .stages
                 .iter()
-                .map(|stage| Stage { id: stage.id.clone(), target: millis(&stage.target) })
+                .map(|stage| Stage { id: stage.id.clone(), target: millis(stage.target) })
                 .collect(),
-            target: millis(&definition.total.target),
+            target: millis(definition.total.target),
             deadlines: definition
                 .deadlines
                 .iter()
-                .map(|deadline| Deadline { level: deadline.level, after: millis(&deadline.after) })
+                .map(|deadline| Deadline { level: deadline.level, after: millis(deadline.after) })
                 .collect(),
             segments: definition.segments.iter().cloned().collect(),
             experiments: definition.experiments.iter().cloned().collect(),
-            grace: millis(&definition.grace),
-            max_alert_lateness: millis(&definition.max_alert_lateness),
-            abandon_after: millis(&definition.abandon_after),
+            grace: millis(definition.grace),
+            max_alert_lateness: millis(definition.max_alert_lateness),
+            abandon_after: millis(definition.abandon_after),
         }
     }
 
@@ -199,8 +199,8 @@ impl Version {
 }
 
 /// A configured duration in the domain's unit.
-pub(super) fn millis(duration: &HumanDuration) -> Millis {
-    Millis(i64::try_from(duration.as_std().as_millis()).unwrap_or(i64::MAX))
+pub(super) fn millis(duration: HumanDuration) -> Millis {
+    Millis(duration.millis())
 }
 
 /// A milestone id means the same in all versions of its journey, so it is entered once.

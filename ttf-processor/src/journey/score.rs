@@ -97,3 +97,77 @@ impl CompletionCurve {
         100.0 * area / (to.0 - from.0) as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Millis = Millis::from_minutes(60);
+
+    fn minutes(minutes: i64) -> Millis {
+        Millis::from_minutes(minutes)
+    }
+
+    fn is(actual: f64, expected: f64) {
+        assert!((actual - expected).abs() < 1e-9, "{actual} is not {expected}");
+    }
+
+    #[test]
+    fn the_score_falls_from_the_target_to_three_times_the_target() {
+        for (total, score) in
+            [(0, 100.0), (60, 100.0), (75, 87.5), (120, 50.0), (179, 100.0 / 120.0), (180, 0.0), (9_999, 0.0)]
+        {
+            is(efficiency(minutes(total), TARGET), score);
+        }
+    }
+
+    #[test]
+    fn an_open_journey_can_still_come_to_anything_up_to_its_score_now() {
+        assert_eq!(open_range(minutes(30), TARGET), (0.0, 100.0));
+        assert_eq!(open_range(minutes(120), TARGET), (0.0, 50.0));
+    }
+
+    #[test]
+    fn without_censoring_the_cohort_s_score_is_the_mean_over_all_signups() {
+        let totals = [20, 59, 60, 61, 90, 120, 150, 181, 400].map(minutes);
+        let curve = CompletionCurve::of(&totals.map(Observation::Completed)).unwrap();
+        let mean = totals.iter().map(|total| efficiency(*total, TARGET)).sum::<f64>() / totals.len() as f64;
+        is(curve.efficiency(TARGET), mean);
+    }
+
+    #[test]
+    fn who_gives_up_lowers_the_score_of_the_cohort() {
+        let fast = Observation::Completed(minutes(30));
+        let slow = Observation::Completed(minutes(150));
+        let gave_up = Observation::Open(minutes(10_000));
+        let with = |third| CompletionCurve::of(&[fast, fast, third]).unwrap().efficiency(TARGET);
+        assert!(with(slow) > with(gave_up), "a mean over completers alone would rise here");
+        is(with(gave_up), 200.0 / 3.0);
+    }
+
+    #[test]
+    fn who_is_on_the_way_counts_for_as_long_as_known() {
+        // The textbook example: at risk 4, 3, 1; one leaves unseen after the first.
+        let curve = CompletionCurve::of(&[
+            Observation::Completed(minutes(10)),
+            Observation::Completed(minutes(20)),
+            Observation::Open(minutes(25)),
+            Observation::Completed(minutes(90)),
+        ])
+        .unwrap();
+        is(curve.completed_within(minutes(9)), 0.0);
+        is(curve.completed_within(minutes(10)), 0.25);
+        is(curve.completed_within(minutes(89)), 0.5);
+        is(curve.completed_within(minutes(90)), 1.0);
+        assert_eq!(curve.quantile(0.5), Some(minutes(20)));
+        assert_eq!(curve.quantile(0.9), Some(minutes(90)));
+        is(curve.efficiency(TARGET), 0.25 * 50.0 + 0.75 * 100.0);
+    }
+
+    #[test]
+    fn a_cohort_of_nobody_has_no_curve_and_one_without_completions_a_flat_one() {
+        assert_eq!(CompletionCurve::of(&[]), None);
+        let open = CompletionCurve::of(&[Observation::Open(minutes(5))]).unwrap();
+        assert_eq!((open.efficiency(TARGET), open.quantile(0.5)), (0.0, None));
+    }
+}

@@ -98,9 +98,7 @@ pub fn stages(version: &Version, attempt: &AttemptState) -> Vec<StageResult> {
                 }
                 // The stage starts at milestone `index`; a missing end is skipped when a later milestone is there.
                 (None, _) => (None, furthest.filter(|furthest| *furthest > index).map(|_| Anomaly::Skipped)),
-                (Some(_), None) => {
-                    (None, furthest.filter(|furthest| *furthest > index + 1).map(|_| Anomaly::Skipped))
-                }
+                (Some(_), None) => (None, furthest.filter(|furthest| *furthest > index + 1).map(|_| Anomaly::Skipped)),
             };
             StageResult {
                 id: stage.id.clone(),

@@ -113,11 +113,10 @@ fn check_stages(definition: &JourneyDefinition, path: &str, problems: &mut Probl
         if stage.id == "total" {
             problems.add(format!("{path}.id"), "`total` is the whole journey and cannot name a stage");
         }
-        if millis(&stage.target) <= Millis(0) {
+        if millis(stage.target) <= Millis(0) {
             problems.add(format!("{path}.target"), "must be longer than zero");
         }
-        for (end, milestone, expected) in
-            [("from", &stage.from, ids.get(index)), ("to", &stage.to, ids.get(index + 1))]
+        for (end, milestone, expected) in [("from", &stage.from, ids.get(index)), ("to", &stage.to, ids.get(index + 1))]
         {
             if !ids.contains(&milestone.as_str()) {
                 problems.add(
@@ -152,7 +151,7 @@ fn check_deadlines(definition: &JourneyDefinition, path: &str, problems: &mut Pr
         if deadline.level == BreachLevel::Unknown {
             problems.add(format!("{path}.deadlines[{index}].level"), "must be warning, critical or escalation");
         }
-        if millis(&deadline.after) <= Millis(0) {
+        if millis(deadline.after) <= Millis(0) {
             problems.add(format!("{path}.deadlines[{index}].after"), "must be longer than zero");
         }
     }
@@ -168,17 +167,17 @@ fn check_deadlines(definition: &JourneyDefinition, path: &str, problems: &mut Pr
                 ),
             );
         }
-        if millis(&pair[1].after) <= millis(&pair[0].after) {
+        if millis(pair[1].after) <= millis(pair[0].after) {
             problems.add(format!("{path}.after"), "must be longer than the deadline before it");
         }
     }
 }
 
 fn check_durations(definition: &JourneyDefinition, path: &str, problems: &mut Problems) {
-    let abandon_after = millis(&definition.abandon_after);
+    let abandon_after = millis(definition.abandon_after);
     for (name, duration) in [
-        ("total.target", millis(&definition.total.target)),
-        ("max_alert_lateness", millis(&definition.max_alert_lateness)),
+        ("total.target", millis(definition.total.target)),
+        ("max_alert_lateness", millis(definition.max_alert_lateness)),
         ("abandon_after", abandon_after),
     ] {
         if duration <= Millis(0) {
@@ -186,11 +185,11 @@ fn check_durations(definition: &JourneyDefinition, path: &str, problems: &mut Pr
         }
     }
     if let Some(last) = definition.deadlines.last()
-        && abandon_after <= millis(&last.after)
+        && abandon_after <= millis(last.after)
     {
         problems.add(format!("{path}.abandon_after"), "must be longer than the last deadline");
     }
-    if millis(&definition.state_ttl) <= abandon_after {
+    if millis(definition.state_ttl) <= abandon_after {
         problems.add(format!("{path}.state_ttl"), "must be longer than `abandon_after`");
     }
 }
@@ -198,10 +197,7 @@ fn check_durations(definition: &JourneyDefinition, path: &str, problems: &mut Pr
 /// A newer version against the one before it.
 fn check_succession(older: &JourneyDefinition, newer: &JourneyDefinition, path: &str, problems: &mut Problems) {
     if older.version == newer.version {
-        problems.add(
-            format!("{path}.version"),
-            format!("journey `{}` has version {} twice", newer.id, newer.version),
-        );
+        problems.add(format!("{path}.version"), format!("journey `{}` has version {} twice", newer.id, newer.version));
         return;
     }
     match (older.effective_from, newer.effective_from) {

@@ -56,8 +56,7 @@ fn events_without_a_user_and_technical_events_never_take_part() {
 
 #[test]
 fn every_other_type_can_reach_a_milestone() {
-    let kinds =
-        [EventType::Track, EventType::TtfMilestone, EventType::Page, EventType::Identify, EventType::Group];
+    let kinds = [EventType::Track, EventType::TtfMilestone, EventType::Page, EventType::Identify, EventType::Group];
     for kind in kinds {
         let mut driver = Driver::onboarding();
         driver.say([event("signup", at(0)).of_type(kind)]);

@@ -31,10 +31,7 @@ fn the_default_journey_is_the_one_promised() {
     );
     let deadlines: Vec<_> =
         version.deadlines.iter().map(|deadline| (deadline.level, deadline.after.0 / 60_000)).collect();
-    assert_eq!(
-        deadlines,
-        [(BreachLevel::Warning, 75), (BreachLevel::Critical, 120), (BreachLevel::Escalation, 180)]
-    );
+    assert_eq!(deadlines, [(BreachLevel::Warning, 75), (BreachLevel::Critical, 120), (BreachLevel::Escalation, 180)]);
     assert_eq!(version.target, Millis::from_minutes(60));
     assert_eq!(version.grace, Millis::from_secs(5));
     assert_eq!(version.max_alert_lateness, Millis(testing::DAY));
@@ -102,7 +99,9 @@ fn a_journey_needs_a_first_and_a_last_milestone_that_events_can_reach() {
     assert!(problems(|it| it.milestones.truncate(1)).contains("at least a first and a last"));
     assert!(problems(|it| it.milestones[2].events.clear()).contains("at least one event name"));
     let nested = serde_json::json!({"plan": {"name": "team"}});
-    assert!(problems(|it| it.milestones[2].conditions = serde_json::from_value(nested).unwrap()).contains("where.plan"));
+    assert!(
+        problems(|it| it.milestones[2].conditions = serde_json::from_value(nested).unwrap()).contains("where.plan")
+    );
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub struct Driver {
     /// What is committed.
     stored: Option<Vec<u8>>,
     /// The state within an open transaction.
+    #[allow(clippy::option_option, reason = "no transaction is not the same as a transaction without a state")]
     open: Option<Option<UserState>>,
     /// Wall clock.
     pub now: EventTime,
@@ -76,10 +77,6 @@ impl Driver {
 
     pub fn state(&self) -> Option<UserState> {
         self.stored.as_ref().map(|bytes| self.codec.decode_state(bytes).expect("what was encoded decodes"))
-    }
-
-    pub fn stored_bytes(&self) -> Option<usize> {
-        self.stored.as_ref().map(Vec::len)
     }
 
     pub fn next_due(&self) -> Option<EventTime> {

@@ -58,10 +58,7 @@ fn an_erasure_and_a_new_signup_in_one_transaction_are_both_said() {
     driver.erasure(at(100)).event(event("signup", at(101)));
     driver.commit();
     let told: Vec<_> = driver.records.iter().map(|record| (record.status, record.signup_at)).collect();
-    assert_eq!(
-        told[1..],
-        [(JourneyStatus::Erased, at(0)), (JourneyStatus::InProgress, at(101))]
-    );
+    assert_eq!(told[1..], [(JourneyStatus::Erased, at(0)), (JourneyStatus::InProgress, at(101))]);
 }
 
 #[test]

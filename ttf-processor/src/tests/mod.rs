@@ -10,6 +10,7 @@ mod erasure;
 mod figures;
 mod properties;
 mod records;
+mod runtime;
 mod stages;
 mod told;
 mod wire;

@@ -30,7 +30,7 @@ const MINUTES: [i64; 16] = [-20, -1, 0, 1, 5, 15, 30, 59, 60, 74, 75, 90, 120, 1
 
 #[derive(Debug, Clone)]
 enum Step {
-    Event(Event),
+    Event(Box<Event>),
     /// What is due fires, everything received up to so many minutes after nine being known.
     Timers(i64),
     Commit,
@@ -112,7 +112,8 @@ fn an_arrival() -> impl Strategy<Value = (Vec<Event>, Vec<Step>)> {
             0..8,
         );
         (Just(events), twice, others).prop_flat_map(|(events, twice, others)| {
-            let steps: Vec<Step> = events.iter().cloned().chain(twice).map(Step::Event).chain(others).collect();
+            let steps: Vec<Step> =
+                events.iter().cloned().chain(twice).map(|event| Step::Event(Box::new(event))).chain(others).collect();
             (Just(events), Just(steps).prop_shuffle())
         })
     })
@@ -124,7 +125,7 @@ fn happen(steps: &[Step], definitions: &[JourneyDefinition], until: EventTime) -
     let mut open: Vec<&Step> = Vec::new();
     for step in steps {
         match step {
-            Step::Event(event) => drop(driver.event(event.clone())),
+            Step::Event(event) => drop(driver.event(Event::clone(event))),
             Step::Timers(minute) => drop(driver.timers(NINE.plus(Millis::from_minutes(*minute)))),
             Step::Commit => {
                 driver.commit();
@@ -136,7 +137,7 @@ fn happen(steps: &[Step], definitions: &[JourneyDefinition], until: EventTime) -
                 driver = driver.restarted(definitions);
                 for step in &open {
                     match step {
-                        Step::Event(event) => drop(driver.event(event.clone())),
+                        Step::Event(event) => drop(driver.event(Event::clone(event))),
                         Step::Timers(minute) => drop(driver.timers(NINE.plus(Millis::from_minutes(*minute)))),
                         Step::Commit | Step::Crash => unreachable!("these are not kept open"),
                     }
