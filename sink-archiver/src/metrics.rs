@@ -33,11 +33,7 @@ impl Metrics {
                 "Time from an event's receipt until it can be queried in the database.",
                 &[0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0],
             ),
-            dead_letters: metrics.counter_vec(
-                "ttf_dlq_records_total",
-                "Records that could not be processed and went to the rejected topic.",
-                &["topic", "reason"],
-            ),
+            dead_letters: stream_runtime::dead_letters(metrics),
             rows: metrics.counter_vec(
                 "ttf_archive_rows_total",
                 "Rows taken into the database, or left out because their user was erased.",

@@ -13,3 +13,12 @@ mod positions;
 pub mod sink;
 mod transaction;
 pub mod transform;
+
+/// `ttf_dlq_records_total{topic,reason}`: every part of a process that gives up on records counts them here.
+pub fn dead_letters(metrics: &service_kit::Metrics) -> prometheus::IntCounterVec {
+    metrics.counter_vec(
+        "ttf_dlq_records_total",
+        "Records that could not be processed and went to the rejected topic, by the topic they came from.",
+        &["topic", "reason"],
+    )
+}

@@ -11,7 +11,8 @@ pub fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
         println!("configuration is valid");
         return Ok(ExitCode::SUCCESS);
     };
-    let event_bytes = config.gateway.limits.event_bytes.as_usize();
+    let limits = ingest_gateway::validate::Limits::from(&config.gateway);
+    let received_at = service_kit::clock::now_ms();
     let (mut checked, mut wrong) = (0_u64, 0_u64);
     for (number, line) in send::open(&path)?.lines().enumerate() {
         let line = line?;
@@ -19,13 +20,13 @@ pub fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
             continue;
         }
         checked += 1;
-        let Err(invalid) = ingest_gateway::validate::event(line.as_bytes(), event_bytes) else { continue };
-        wrong += 1;
-        for violation in &invalid.violations {
+        let violations = ingest_gateway::validate::check(line.as_bytes(), &limits, received_at);
+        wrong += u64::from(!violations.is_empty());
+        for violation in violations {
             anstream::eprintln!(
                 "line {}: {} at {}: {}",
                 number + 1,
-                violation.code.as_str(),
+                violation.code,
                 violation.path,
                 violation.message
             );

@@ -43,11 +43,7 @@ impl KeyedMetrics {
             records_out: metrics
                 .counter(&name("records_out_total"), "Records written in committed transactions, changelog included."),
             timers_fired: metrics.counter(&name("timers_fired_total"), "Timers that fired."),
-            poison: metrics.counter_vec(
-                "ttf_dlq_records_total",
-                "Records that could not be processed, by the topic they came from.",
-                &["topic", "reason"],
-            ),
+            poison: crate::dead_letters(metrics),
         }
     }
 }
