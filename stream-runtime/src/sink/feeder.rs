@@ -285,6 +285,7 @@ impl Feeder {
             self.resume()?;
         }
         self.ready.set(true);
+        self.lag_measured = None;
         Ok(())
     }
 
