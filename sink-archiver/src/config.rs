@@ -120,6 +120,9 @@ pub struct MemoryConfig {
 pub struct RedisConfig {
     /// `redis://user:password@host:6379/0`.
     pub url: Secret,
+    /// Start of the names of all keys, so that several installations can share a server.
+    #[serde(default = "default_key_prefix")]
+    pub key_prefix: String,
     /// A user nobody asked for and nothing happened to goes after this.
     #[serde(default = "default_ttl")]
     pub ttl: HumanDuration,
@@ -154,6 +157,10 @@ fn default_retry_timeout() -> HumanDuration {
 
 fn default_ttl() -> HumanDuration {
     HumanDuration::from_secs(24 * 60 * 60)
+}
+
+fn default_key_prefix() -> String {
+    "ttf:live".to_owned()
 }
 
 fn default_redis_timeout() -> HumanDuration {

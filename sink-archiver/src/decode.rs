@@ -1,5 +1,7 @@
 //! Records of the topics as the messages they carry.
 
+use std::sync::Arc;
+
 use stream_runtime::log::Record;
 use telemetry_schemas::{
     Codec, DecodeError, Event, TtfBreach, TtfRecord,
@@ -51,6 +53,19 @@ pub fn decode_all<'a>(codec: &Codec, records: impl IntoIterator<Item = &'a Recor
         }
     }
     Ok(decoded)
+}
+
+/// A cheap copy. Headers are left behind: nothing here reads them.
+pub fn without_headers(record: &Record) -> Record {
+    Record {
+        topic: Arc::clone(&record.topic),
+        partition: record.partition,
+        offset: record.offset,
+        timestamp_ms: record.timestamp_ms,
+        key: record.key.clone(),
+        value: record.value.clone(),
+        headers: Vec::new(),
+    }
 }
 
 fn decode(codec: &Codec, record: &Record) -> Result<Message, Undecodable> {

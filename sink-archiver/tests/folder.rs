@@ -33,7 +33,9 @@ async fn a_quiet_topic_is_cut_by_the_clock_and_a_replay_cuts_alike() {
     let stores = stores().await;
     let mut events = Topics::of_users(3).from(EVENTS, 0);
     // All of one instant: the records themselves never ask for a cut.
-    events.iter_mut().for_each(|event| event.timestamp_ms = T0);
+    for event in &mut events {
+        event.timestamp_ms = T0;
+    }
     let at = TopicPartition::new(EVENTS, 0);
     let mut impatient = rotation(100);
     impatient.interval = serde_json::from_value("1ms".into()).expect("a duration");

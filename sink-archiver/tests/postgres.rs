@@ -193,3 +193,46 @@ async fn another_erasure_key_is_refused() {
     assert!(archive.database.open_ledger(Some("two")).await.is_err());
     assert!(archive.database.open_ledger(None).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_waits_for_a_writer_that_has_read_the_ledger_before() {
+    use stream_runtime::{log::Record, sink::Sink};
+    use telemetry_schemas::topics::ERASURES;
+
+    let archive = archive().await;
+    let mut topics = common::Topics::of_users(2);
+    topics.erasure(&common::erasure("user-1", common::T0 + 10_000_000));
+    let (erasures, rows): (Vec<Record>, Vec<Record>) =
+        topics.all().iter().cloned().partition(|record| &*record.topic == ERASURES);
+    let mut writer = common::archiver(&archive.database(), "writer");
+    writer.sink.assigned(&topics.archived()).await.expect("assigned");
+    let mut eraser = common::archiver(&archive.database(), "eraser");
+    eraser.sink.assigned(&[erasures[0].at()]).await.expect("assigned");
+    // A lock on the last table holds the writer back after it has looked at the ledger and inserted the events.
+    let blocker = connect(&url_of(&archive.name)).await;
+    blocker.batch_execute("BEGIN; LOCK TABLE breaches IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+    let release = async {
+        waiting(&archive.client, 1).await;
+        tokio::join!(eraser.sink.write(&erasures), async {
+            waiting(&archive.client, 2).await;
+            blocker.batch_execute("ROLLBACK").await.expect("unlocked");
+        })
+        .0
+        .expect("erased");
+    };
+    let (written, ()) = tokio::join!(writer.sink.write(&rows), release);
+    written.expect("written");
+    assert_eq!(archive.rows("events").await.len(), 4);
+    assert!(archive.rows("events").await.iter().all(|row| !row.contains("user-1")));
+}
+
+/// Ends when so many of the archiver's connections wait for a lock.
+async fn waiting(client: &Client, wanted: i64) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let sql = "SELECT count(*) FROM pg_stat_activity \
+               WHERE datname = current_database() AND application_name = 'ttf-archiver' AND wait_event_type = 'Lock'";
+    while client.query_one(sql, &[]).await.expect("asked").get::<_, i64>(0) < wanted {
+        assert!(tokio::time::Instant::now() < deadline, "nobody waits");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}

@@ -17,7 +17,7 @@ use super::{
     rows::{Batch, OffsetMove, Sourced, newest},
 };
 use crate::{
-    decode::{Decoded, Message, decode_all},
+    decode::{Decoded, Message, decode_all, without_headers},
     live_view::LiveView,
     metrics::Metrics,
     rejects::{Reject, Rejects},
@@ -52,7 +52,6 @@ impl DatabaseSink {
 
     async fn decode(&self, batch: &[Record]) -> Result<Decoded, SinkError> {
         let codec = self.codec.clone();
-        // Headers are left behind: nothing here reads them.
         let records: Vec<Record> = batch.iter().map(without_headers).collect();
         tokio::task::spawn_blocking(move || decode_all(&codec, &records))
             .await
@@ -195,18 +194,6 @@ impl Sink for DatabaseSink {
     async fn tick(&mut self) -> Result<Vec<NextOffset>, SinkError> {
         self.live_view.maintain().await;
         Ok(Vec::new())
-    }
-}
-
-fn without_headers(record: &Record) -> Record {
-    Record {
-        topic: Arc::clone(&record.topic),
-        partition: record.partition,
-        offset: record.offset,
-        timestamp_ms: record.timestamp_ms,
-        key: record.key.clone(),
-        value: record.value.clone(),
-        headers: Vec::new(),
     }
 }
 

@@ -87,7 +87,9 @@ impl Cache for MemoryCache {
             return Ok(());
         }
         entry.fenced_until = None;
-        records.iter().for_each(|record| entry.take(record));
+        for record in records {
+            entry.take(record);
+        }
         entry.complete_in = Some(epoch);
         Ok(())
     }

@@ -14,6 +14,9 @@ use crate::{
     decode::Message,
 };
 
+/// What the database knows of the people in some rows.
+pub type People = HashMap<Person, Resolved>;
+
 /// The objects of a cut, and what is in none.
 #[derive(Debug, Default)]
 pub struct Grouped {
@@ -38,7 +41,7 @@ pub fn people(rows: &[Row]) -> Vec<(Person, EventTime)> {
 }
 
 /// Sorts rows into objects, in offset order within each.
-pub fn group(rows: Vec<Row>, resolved: &HashMap<Person, Resolved>) -> Grouped {
+pub fn group(rows: Vec<Row>, resolved: &People) -> Grouped {
     let mut grouped = Grouped::default();
     for row in rows {
         if is_forgotten(&row, resolved) {
@@ -51,7 +54,7 @@ pub fn group(rows: Vec<Row>, resolved: &HashMap<Person, Resolved>) -> Grouped {
 }
 
 /// What tells of an erasure names the user no less than what was erased.
-fn is_forgotten(row: &Row, resolved: &HashMap<Person, Resolved>) -> bool {
+fn is_forgotten(row: &Row, resolved: &People) -> bool {
     let tells_of_erasure = match &row.message {
         Message::Record(record) => record.status == JourneyStatus::Erased,
         Message::Breach(breach) => breach.reason == Some(BreachReason::Erased),
@@ -63,7 +66,7 @@ fn is_forgotten(row: &Row, resolved: &HashMap<Person, Resolved>) -> bool {
 
 impl Grouped {
     /// Adds a row to its object; `None` when somebody in it has no pseudonym.
-    fn take(&mut self, row: Row, resolved: &HashMap<Person, Resolved>) -> Option<()> {
+    fn take(&mut self, row: Row, resolved: &People) -> Option<()> {
         let pseudonym = |person: Option<Person>| match person {
             None => Some(None),
             Some(person) => resolved.get(&person)?.pseudonym.clone().map(Some),

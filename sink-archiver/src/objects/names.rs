@@ -127,10 +127,14 @@ fn encoded(value: &str) -> String {
         if plain(byte) || (byte == b'.' && dots_are_plain) {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            text.extend(['%', hex_digit(byte >> 4), hex_digit(byte & 0xf)]);
         }
         text
     })
+}
+
+fn hex_digit(nibble: u8) -> char {
+    char::from(b"0123456789ABCDEF"[usize::from(nibble & 0xf)])
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub enum Rows {
 }
 
 impl Rows {
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         match self {
             Self::Events(rows) => rows.len(),
             Self::Records(rows) => rows.len(),

@@ -18,7 +18,7 @@ use super::{
     store::Store,
     writer::CutWriter,
 };
-use crate::{config::RotationConfig, metrics::Metrics};
+use crate::{config::RotationConfig, decode::without_headers, metrics::Metrics};
 
 /// The object store as a sink.
 pub struct ObjectSink {
@@ -66,14 +66,14 @@ impl Recorded {
 }
 
 impl Lane {
-    fn take(&mut self, record: Record) {
+    fn take(&mut self, record: &Record) {
         if record.offset < self.next {
             return;
         }
         self.next = record.offset + 1;
         self.start.get_or_insert(record.offset);
         self.since.get_or_insert_with(Instant::now);
-        self.buffer.push(record);
+        self.buffer.push(without_headers(record));
     }
 
     fn restart_at(&mut self, start: i64) {
@@ -226,7 +226,7 @@ impl Sink for ObjectSink {
             let Some(lane) = self.lanes.get_mut(&at) else {
                 return Err(SinkError::Moved(format!("{at} is not assigned to this process")));
             };
-            lane.take(record.clone());
+            lane.take(record);
             if touched.last() != Some(&at) {
                 touched.push(at);
             }

@@ -193,7 +193,7 @@ fn build(grouped: Grouped, names: &super::names::Names, cut: &Cut) -> Result<Vec
         let bytes = parquet::write(&rows)
             .map_err(|error| SinkError::Fatal(format!("cannot write rows as Parquet: {error}")))?;
         let path = names.object(dataset, &tenant, &date, cut);
-        Ok(Object { dataset, path, rows: rows.len() as u64, bytes })
+        Ok(Object { dataset, path, rows: rows.count() as u64, bytes })
     });
     objects.collect()
 }

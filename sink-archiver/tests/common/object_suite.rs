@@ -133,7 +133,7 @@ fn offsets_of(objects: &BTreeMap<String, Bytes>, dataset: &str) -> Vec<i64> {
 pub async fn what_is_read_back_equals_what_was_sent(stores: &Stores) {
     let mut topics = Topics::of_users(6);
     let mut elsewhere = event("user-1", 9);
-    elsewhere.tenant = "other/tenant".to_owned();
+    "other/tenant".clone_into(&mut elsewhere.tenant);
     elsewhere.received_at = EventTime(T0 + 86_400_000);
     topics.event(&elsewhere);
     topics.push_bytes(EVENTS, "acme", "mallory", Some(b"not avro".to_vec()));

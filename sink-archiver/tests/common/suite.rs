@@ -103,7 +103,9 @@ pub async fn a_replay_of_any_suffix_changes_nothing(fixture: &dyn Fixture) {
 pub async fn records_in_any_order_end_in_the_same_journey(fixture: &dyn Fixture) {
     for (user, order) in [("a", [1, 2, 3, 4]), ("b", [4, 3, 2, 1]), ("c", [2, 4, 1, 3]), ("d", [3, 3, 4, 4])] {
         let mut topics = Topics::default();
-        order.iter().for_each(|revision| topics.record(&record(user, *revision)));
+        for revision in order {
+            topics.record(&record(user, revision));
+        }
         fixture.execute("DELETE FROM sink_offsets").await;
         feed(&mut archiver(&fixture.database(), "a"), &topics, if user == "b" { 1 } else { 4 }).await;
         let journeys = fixture.database().journeys("acme", user).await.expect("read");
@@ -118,7 +120,7 @@ pub async fn a_newer_generation_replaces_a_higher_revision(fixture: &dyn Fixture
     topics.record(&record("ada", 4));
     let mut replayed = record("ada", 1);
     replayed.generation = 2;
-    replayed.record_id = "record-of-the-second-generation".to_owned();
+    "record-of-the-second-generation".clone_into(&mut replayed.record_id);
     topics.record(&replayed);
     feed(&mut archiver(&fixture.database(), "a"), &topics, 1).await;
     assert_eq!(fixture.database().journeys("acme", "ada").await.expect("read"), vec![replayed]);
@@ -287,7 +289,7 @@ pub async fn the_live_view_follows_the_database(fixture: &dyn Fixture) {
     for revision in 1..=3 {
         topics.record(&record("ada", revision));
         let mut second_attempt = record("ada", revision);
-        second_attempt.attempt = "again".to_owned();
+        "again".clone_into(&mut second_attempt.attempt);
         second_attempt.record_id = format!("again-{revision}");
         topics.record(&second_attempt);
         feed(&mut archiver, &topics, 100).await;
@@ -303,7 +305,7 @@ pub async fn a_breach_that_fires_again_is_open_again(fixture: &dyn Fixture) {
     topics.breach(&breach("ada", BreachStatus::Resolved));
     let mut again = breach("ada", BreachStatus::Firing);
     again.detected_at = EventTime(T0 + 9_000_000);
-    again.breach_id = "again".to_owned();
+    "again".clone_into(&mut again.breach_id);
     topics.breach(&again);
     feed(&mut archiver(&fixture.database(), "a"), &topics, 2).await;
     assert_eq!(fixture.rows("breaches").await.len(), 3);

@@ -15,7 +15,6 @@ use telemetry_schemas::{TtfRecord, json};
 use super::{Cache, CacheError, Epoch, UNFED, UserKey};
 use crate::{config::RedisConfig, database::rows::version};
 
-const EPOCH: &str = "ttf:live:epoch";
 const COMPLETE_IN: &str = "complete_in";
 /// Characters of a value's version: ten of the generation, a dot, nineteen of the revision.
 const VERSION_CHARS: usize = 30;
@@ -25,6 +24,7 @@ const FENCE: Duration = Duration::from_secs(60);
 /// Journeys in Redis.
 pub struct RedisCache {
     connection: ConnectionManager,
+    key_prefix: String,
     ttl: Duration,
     timeout: Duration,
 }
@@ -47,7 +47,7 @@ impl RedisCache {
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));
         let connection = ConnectionManager::new_lazy_with_config(client, settings)?;
-        Ok(Self { connection, ttl: config.ttl.as_std(), timeout })
+        Ok(Self { connection, key_prefix: config.key_prefix.clone(), ttl: config.ttl.as_std(), timeout })
     }
 
     async fn run<T: redis::FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, CacheError> {
@@ -58,19 +58,23 @@ impl RedisCache {
         }
     }
 
+    fn epoch_key(&self) -> String {
+        format!("{}:epoch", self.key_prefix)
+    }
+
+    /// The user's hash. The id itself is not in the name; the braces keep the fence on the same cluster node.
+    fn hash_key(&self, user: &UserKey) -> String {
+        let digest = Sha256::new_with_prefix(&user.tenant).chain_update([0x1f]).chain_update(&user.user_id).finalize();
+        format!("{}:{{{}}}", self.key_prefix, hex::encode(&digest[..16]))
+    }
+
+    fn fence_key(&self, user: &UserKey) -> String {
+        format!("{}:erased", self.hash_key(user))
+    }
+
     fn ttl_ms(&self) -> u64 {
         self.ttl.as_millis() as u64
     }
-}
-
-/// The user's hash. The id itself is not in the name; the braces keep the fence on the same cluster node.
-fn hash_key(user: &UserKey) -> String {
-    let digest = Sha256::new_with_prefix(&user.tenant).chain_update([0x1f]).chain_update(&user.user_id).finalize();
-    format!("ttf:live:{{{}}}", hex::encode(&digest[..16]))
-}
-
-fn fence_key(user: &UserKey) -> String {
-    format!("{}:erased", hash_key(user))
 }
 
 fn field(record: &TtfRecord) -> String {
@@ -90,9 +94,9 @@ fn record_of(value: &str) -> Option<TtfRecord> {
 #[async_trait]
 impl Cache for RedisCache {
     async fn get(&self, user: &UserKey) -> Result<(Epoch, Option<Vec<TtfRecord>>), CacheError> {
-        let key = hash_key(user);
+        let key = self.hash_key(user);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("GET").arg(EPOCH).cmd("HGETALL").arg(&key);
+        pipeline.cmd("GET").arg(self.epoch_key()).cmd("HGETALL").arg(&key);
         let (epoch, fields): (Option<Epoch>, BTreeMap<String, String>) = self.run(&pipeline).await?;
         let epoch = epoch.unwrap_or(UNFED);
         if epoch == UNFED || fields.get(COMPLETE_IN) != Some(&epoch.to_string()) {
@@ -109,7 +113,7 @@ impl Cache for RedisCache {
         }
         let mut pipeline = redis::pipe();
         let call = pipeline.cmd("EVAL").arg(include_str!("fill.lua")).arg(2);
-        call.arg(hash_key(user)).arg(fence_key(user)).arg(self.ttl_ms()).arg(epoch);
+        call.arg(self.hash_key(user)).arg(self.fence_key(user)).arg(self.ttl_ms()).arg(epoch);
         for record in records {
             call.arg(field(record)).arg(value(record));
         }
@@ -125,7 +129,7 @@ impl Cache for RedisCache {
         for some in users.chunks(500) {
             let mut pipeline = redis::pipe();
             for (user, records) in some {
-                let call = pipeline.cmd("EVAL").arg(include_str!("update.lua")).arg(1).arg(hash_key(user));
+                let call = pipeline.cmd("EVAL").arg(include_str!("update.lua")).arg(1).arg(self.hash_key(user));
                 call.arg(self.ttl_ms()).arg(FENCE.as_millis() as u64);
                 for record in records {
                     call.arg(field(record)).arg(value(record));
@@ -140,20 +144,20 @@ impl Cache for RedisCache {
     async fn remove(&self, user: &UserKey) -> Result<(), CacheError> {
         let mut pipeline = redis::pipe();
         pipeline.atomic();
-        pipeline.cmd("SET").arg(fence_key(user)).arg(1).arg("PX").arg(FENCE.as_millis() as u64).ignore();
-        pipeline.cmd("DEL").arg(hash_key(user)).ignore();
+        pipeline.cmd("SET").arg(self.fence_key(user)).arg(1).arg("PX").arg(FENCE.as_millis() as u64).ignore();
+        pipeline.cmd("DEL").arg(self.hash_key(user)).ignore();
         self.run::<()>(&pipeline).await
     }
 
     async fn renew(&self) -> Result<(), CacheError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SET").arg(EPOCH).arg(new_epoch()).ignore();
+        pipeline.cmd("SET").arg(self.epoch_key()).arg(new_epoch()).ignore();
         self.run::<()>(&pipeline).await
     }
 
     async fn revive(&self) -> Result<(), CacheError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("SET").arg(EPOCH).arg(new_epoch()).arg("NX").ignore();
+        pipeline.cmd("SET").arg(self.epoch_key()).arg(new_epoch()).arg("NX").ignore();
         self.run::<()>(&pipeline).await
     }
 }
