@@ -32,7 +32,7 @@ impl Default for Options {
             retention_bytes: u64::MAX,
             queue_bytes: 32 * 1024 * 1024,
             record_bytes: 1024 * 1024,
-            write_buffer_bytes: 32 * 1024 * 1024,
+            write_buffer_bytes: 16 * 1024 * 1024,
         }
     }
 }

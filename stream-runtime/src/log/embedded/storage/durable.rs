@@ -52,7 +52,8 @@ impl DurableStorage {
             let database = Database::builder(path.join("store"))
                 .cache_size(CACHE_BYTES)
                 .max_journaling_size(JOURNAL_BYTES)
-                .worker_threads(2)
+                // With two, one of them spins on its queue for as long as the other compacts (fjall 3.1).
+                .worker_threads(1)
                 .open()?;
             let [records, index, meta] =
                 Space::ALL.map(|space| database.keyspace(name(space), || options(space, write_buffer_bytes)));
