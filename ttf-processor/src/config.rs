@@ -30,7 +30,21 @@ pub(crate) fn ordinal(configured: &str, hostname: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::ordinal;
+    use serde::Deserialize;
+
+    use super::{ProcessorConfig, ordinal};
+
+    #[test]
+    fn the_default_configuration_has_every_key_and_no_other() {
+        #[derive(Deserialize)]
+        struct Defaults {
+            processor: ProcessorConfig,
+        }
+        let yaml = include_str!("../../config/telemetry.yaml");
+        let defaults: Defaults = serde_saphyr::from_str(yaml).unwrap();
+        assert_eq!(defaults.processor.runtime.commit_interval.millis(), 200);
+        assert_eq!(defaults.processor.runtime.timer_grace.millis(), 0, "each journey has a grace of its own");
+    }
 
     #[test]
     fn auto_takes_the_number_of_a_stateful_set() {
