@@ -20,3 +20,8 @@ mod wire;
 
 pub use config::{AlerterConfig, ConfigErrors};
 pub use service::{GROUP, ROUTER_GROUP, run};
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

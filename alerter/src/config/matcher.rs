@@ -95,7 +95,7 @@ impl FromStr for Matcher {
 /// A bare word, or text in double quotes with `\"`, `\\` and `\n`.
 fn unquote(text: &str) -> Option<String> {
     let Some(quoted) = text.strip_prefix('"') else {
-        return (!text.is_empty() && !text.contains(['"', ',', '{', '}', ' '])).then(|| text.to_owned());
+        return (!text.is_empty() && !text.contains(['"', ',', '{', '}', '=', '~', '!', ' '])).then(|| text.to_owned());
     };
     let mut value = String::new();
     let mut characters = quoted.chars();

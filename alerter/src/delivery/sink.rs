@@ -202,7 +202,8 @@ impl DeliverySink {
             tokio::select! {
                 Some(finished) = self.running.join_next() => match finished {
                     Ok(finished) => self.finish(finished),
-                    Err(error) => tracing::error!(receiver = self.parts.name, %error, "a delivery broke off"),
+                    // Nobody aborts single deliveries, so it has panicked: the process ends.
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
                 () = tokio::time::sleep_until(next) => {
                     if next == until {

@@ -28,6 +28,8 @@ pub enum Reason {
     Forgotten,
     /// Who was told is no receiver any more.
     ReceiverGone,
+    /// The group holds so much already that a breach was left out of it.
+    GroupFull,
 }
 
 impl Reason {
@@ -42,6 +44,7 @@ impl Reason {
             Self::ResolvedBeforeNotified => "resolved_before_notified",
             Self::Forgotten => "forgotten",
             Self::ReceiverGone => "receiver_gone",
+            Self::GroupFull => "group_full",
         }
     }
 

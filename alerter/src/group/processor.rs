@@ -31,7 +31,6 @@ pub struct GroupProcessor {
     routes: Arc<Routes>,
     forget_after: Millis,
     decisions: IntCounterVec,
-    breaches: IntCounterVec,
     open: OpenGroups,
 }
 
@@ -41,7 +40,6 @@ impl GroupProcessor {
             routes,
             forget_after,
             decisions: metrics.decisions.clone(),
-            breaches: metrics.breaches.clone(),
             open: OpenGroups::new(metrics.groups.clone()),
         }
     }
@@ -65,7 +63,7 @@ impl GroupProcessor {
             Applied::NothingKnown => self.decided(Reason::ResolvedBeforeNotified),
             Applied::GroupFull => {
                 tracing::warn!(group = key, "the alert group is full; a breach is left out of it");
-                self.breaches.with_label_values(&["group_full"]).inc();
+                self.decided(Reason::GroupFull);
             }
         }
         if is_new && known.kept.alerts.is_empty() {
