@@ -7,7 +7,8 @@ use std::{
 
 use serde_json::{Map, Value};
 use telemetry_schemas::{
-    BreachStatus, Event, JourneyStatus, TtfBreach, TtfRecord, erasure::Erasure, event::EventContext, time::EventTime,
+    BreachReason, BreachStatus, Event, JourneyStatus, TtfBreach, TtfRecord, erasure::Erasure, event::EventContext,
+    time::EventTime,
 };
 
 use crate::erasure::Ledger;
@@ -62,22 +63,54 @@ impl Batch {
 
     /// What of the batch is to be written, given who was erased.
     pub fn keep(&self, ledger: &Ledger) -> Kept<'_> {
-        let ended = self.ended_journeys();
-        let last_end = |record: &Sourced<TtfRecord>| {
-            ended.get(&JourneyKey::of(&record.row)).is_some_and(|last| record.index < *last)
+        let journeys = self.ended_journeys();
+        let breaches = self.ended_breaches();
+        let is_ended = |s: &Sourced<TtfRecord>| {
+            journeys
+                .get(&JourneyKey::of(&s.row))
+                .is_some_and(|end| s.row.emitted_at <= end.until && s.index < end.index)
+        };
+        let is_closed = |s: &Sourced<TtfBreach>| {
+            breaches.get(&JourneyKey::of_breach(&s.row)).is_some_and(|end| s.row.detected_at <= end.until)
         };
         Kept {
             events: self.events.iter().filter(|s| !ledger.forgets_event(&s.row)).collect(),
-            records: self.records.iter().filter(|s| !ledger.forgets_record(&s.row) && !last_end(s)).collect(),
-            breaches: self.breaches.iter().filter(|s| !ledger.forgets_breach(&s.row)).collect(),
+            records: self.records.iter().filter(|s| !ledger.forgets_record(&s.row) && !is_ended(s)).collect(),
+            breaches: self.breaches.iter().filter(|s| !ledger.forgets_breach(&s.row) && !is_closed(s)).collect(),
         }
     }
 
-    /// The journeys this batch says are erased, each with the index of the last record that says so.
-    pub fn ended_journeys(&self) -> BTreeMap<JourneyKey<'_>, usize> {
+    /// The journeys this batch says are erased.
+    pub fn ended_journeys(&self) -> BTreeMap<JourneyKey<'_>, End> {
         let erased = self.records.iter().filter(|s| s.row.status == JourneyStatus::Erased);
-        erased.map(|s| (JourneyKey::of(&s.row), s.index)).collect()
+        last_ends(erased.map(|s| (JourneyKey::of(&s.row), End { index: s.index, until: s.row.emitted_at })))
     }
+
+    /// The journeys whose breaches this batch says are erased.
+    pub fn ended_breaches(&self) -> BTreeMap<JourneyKey<'_>, End> {
+        let erased = self.breaches.iter().filter(|s| s.row.reason == Some(BreachReason::Erased));
+        last_ends(erased.map(|s| (JourneyKey::of_breach(&s.row), End { index: s.index, until: s.row.detected_at })))
+    }
+}
+
+/// Word that what was written of a journey up to an instant is erased. What comes after belongs to a new start, and
+/// may be there already when this word is replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Index of the record that says so.
+    pub index: usize,
+    pub until: EventTime,
+}
+
+fn last_ends<'a>(ends: impl Iterator<Item = (JourneyKey<'a>, End)>) -> BTreeMap<JourneyKey<'a>, End> {
+    let mut last: BTreeMap<JourneyKey<'a>, End> = BTreeMap::new();
+    for (journey, end) in ends {
+        let known = last.entry(journey).or_insert(end);
+        if end.until >= known.until {
+            *known = end;
+        }
+    }
+    last
 }
 
 /// The rows of a batch that are written.
@@ -98,6 +131,10 @@ pub struct JourneyKey<'a> {
 }
 
 impl<'a> JourneyKey<'a> {
+    pub fn of_breach(breach: &'a TtfBreach) -> Self {
+        Self { tenant: &breach.tenant, user_id: &breach.user_id, journey: &breach.journey, attempt: &breach.attempt }
+    }
+
     pub fn of(record: &'a TtfRecord) -> Self {
         Self { tenant: &record.tenant, user_id: &record.user_id, journey: &record.journey, attempt: &record.attempt }
     }

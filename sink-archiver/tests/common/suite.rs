@@ -8,7 +8,7 @@ use stream_runtime::{
     log::{Position, Record, TopicPartition},
     sink::{Sink, SinkError},
 };
-use telemetry_schemas::{BreachStatus, JourneyStatus, time::EventTime, topics::*};
+use telemetry_schemas::{BreachReason, BreachStatus, JourneyStatus, time::EventTime, topics::*};
 
 use super::{Archiver, T0, Topics, archiver, breach, erasure, event, record};
 
@@ -242,17 +242,39 @@ pub async fn an_erasure_removes_what_came_before_it(fixture: &dyn Fixture) {
     assert_eq!((resolved.pseudonym.as_deref(), resolved.erased_at), (None, Some(EventTime(T0 + 10_000_000))));
 }
 
-pub async fn a_record_that_says_erased_ends_the_journey(fixture: &dyn Fixture) {
+pub async fn what_says_erased_ends_the_journey_and_not_its_new_start(fixture: &dyn Fixture) {
     let mut topics = Topics::of_users(2);
     let mut end = record("user-1", 5);
     end.status = JourneyStatus::Erased;
     topics.record(&end);
+    let mut closed = breach("user-1", BreachStatus::Resolved);
+    closed.reason = Some(BreachReason::Erased);
+    closed.detected_at = EventTime(T0 + 5_000_000);
+    topics.breach(&closed);
     let mut archiver = archiver(&fixture.database(), "a");
     feed(&mut archiver, &topics, 3).await;
-    assert_eq!(fixture.rows("journeys").await.len(), 1);
-    assert_eq!(fixture.rows("stage_durations").await.len(), 4);
-    assert!(fixture.rows("ttf_records").await.iter().all(|row| !row.contains("user-1")));
+    assert_eq!(rows_with(fixture, "user-1").await.len(), 4, "only the events, which no erasure covers yet");
+    assert_eq!(counts(fixture).await["stage_durations"], 4);
     assert_eq!(archiver.live_view.journeys("acme", "user-1").await.expect("read"), vec![]);
+
+    let mut start = record("user-1", 6);
+    start.status = JourneyStatus::InProgress;
+    topics.record(&start);
+    let mut late = breach("user-1", BreachStatus::Firing);
+    late.detected_at = EventTime(T0 + 9_000_000);
+    "breach-of-the-new-start".clone_into(&mut late.breach_id);
+    topics.breach(&late);
+    for batch in [100, 1] {
+        // Whichever topic is read again, alone or not, the new start stays.
+        for topic in [TTF_RECORDS, TTF_BREACHES, "%"] {
+            feed(&mut archiver, &topics, batch).await;
+            assert_eq!(fixture.database().journeys("acme", "user-1").await.expect("read"), vec![start.clone()]);
+            assert_eq!(counts(fixture).await["breach_status"], 2);
+            assert_eq!(counts(fixture).await["breaches"], 3);
+            assert_eq!(counts(fixture).await["ttf_records"], 5);
+            fixture.execute(&format!("UPDATE sink_offsets SET next_offset = 0 WHERE topic LIKE '{topic}'")).await;
+        }
+    }
 }
 
 async fn rows_with(fixture: &dyn Fixture, user: &str) -> Vec<String> {
@@ -334,7 +356,7 @@ macro_rules! database_suite {
             a_database_that_went_back_in_time_converges,
             a_lost_answer_to_a_commit_writes_nothing_twice,
             an_erasure_removes_what_came_before_it,
-            a_record_that_says_erased_ends_the_journey,
+            what_says_erased_ends_the_journey_and_not_its_new_start,
             pseudonyms_are_random_and_stay,
             the_live_view_follows_the_database,
             a_breach_that_fires_again_is_open_again,

@@ -20,7 +20,7 @@ use tokio_postgres::{Config, NoTls, types::ToSql};
 
 use super::{
     Database, DatabaseError, Person, Resolved, Written,
-    rows::{Batch, JourneyKey},
+    rows::{Batch, End, JourneyKey},
 };
 use crate::{config::PostgresConfig, erasure::LedgerKey};
 use errors::{is_data_error, unavailable};
@@ -185,21 +185,34 @@ async fn forget(transaction: &Transaction<'_>, key: &LedgerKey, batch: &Batch) -
     for erasure in &batch.erasures {
         ledger::erase(transaction, key, &erasure.row).await.map_err(|error| poison_or(erasure.index, &error))?;
     }
-    for (journey, index) in batch.ended_journeys() {
-        end(transaction, journey).await.map_err(|error| poison_or(index, &error))?;
+    for (journey, end) in batch.ended_journeys() {
+        erase_until(transaction, &END_JOURNEY, journey, end).await?;
+    }
+    for (journey, end) in batch.ended_breaches() {
+        erase_until(transaction, &END_BREACHES, journey, end).await?;
     }
     Ok(())
 }
 
-async fn end(transaction: &Transaction<'_>, at: JourneyKey<'_>) -> Result<(), tokio_postgres::Error> {
-    for sql in [
-        include_str!("queries/end_ttf_records.sql"),
-        include_str!("queries/end_journeys.sql"),
-        include_str!("queries/end_stage_durations.sql"),
-        include_str!("queries/end_breaches.sql"),
-        include_str!("queries/end_breach_status.sql"),
-    ] {
-        run(transaction, sql, &[&at.tenant, &at.user_id, &at.journey, &at.attempt]).await?;
+/// The stages go first: they are found by the journey.
+const END_JOURNEY: [&str; 3] = [
+    include_str!("queries/end_stage_durations.sql"),
+    include_str!("queries/end_journeys.sql"),
+    include_str!("queries/end_ttf_records.sql"),
+];
+const END_BREACHES: [&str; 2] =
+    [include_str!("queries/end_breaches.sql"), include_str!("queries/end_breach_status.sql")];
+
+async fn erase_until(
+    transaction: &Transaction<'_>,
+    statements: &[&str],
+    at: JourneyKey<'_>,
+    end: End,
+) -> Result<(), DatabaseError> {
+    for sql in statements {
+        run(transaction, sql, &[&at.tenant, &at.user_id, &at.journey, &at.attempt, &end.until.0])
+            .await
+            .map_err(|error| poison_or(end.index, &error))?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use telemetry_schemas::{TtfRecord, time::EventTime};
 
 use super::{
     Database, DatabaseError, Person, Resolved, Written,
-    rows::{Batch, JourneyKey},
+    rows::{Batch, End, JourneyKey},
 };
 use crate::erasure::LedgerKey;
 
@@ -198,17 +198,31 @@ fn forget(transaction: &Transaction<'_>, key: &LedgerKey, batch: &Batch) -> Resu
     for erasure in &batch.erasures {
         ledger::erase(transaction, key, &erasure.row).map_err(|error| poison_or(erasure.index, &error))?;
     }
-    for (journey, index) in batch.ended_journeys() {
-        end(transaction, journey).map_err(|error| poison_or(index, &error))?;
+    for (journey, end) in batch.ended_journeys() {
+        erase_until(transaction, include_str!("queries/end_journey.sql"), journey, end)?;
+    }
+    for (journey, end) in batch.ended_breaches() {
+        erase_until(transaction, include_str!("queries/end_breaches.sql"), journey, end)?;
     }
     Ok(())
 }
 
-fn end(transaction: &Transaction<'_>, at: JourneyKey<'_>) -> rusqlite::Result<()> {
-    for sql in statements(include_str!("queries/end_journey.sql")) {
-        transaction.prepare_cached(sql)?.execute(named_params! {
-            ":tenant": at.tenant, ":user_id": at.user_id, ":journey": at.journey, ":attempt": at.attempt,
-        })?;
+fn erase_until(
+    transaction: &Transaction<'_>,
+    sql: &'static str,
+    at: JourneyKey<'_>,
+    end: End,
+) -> Result<(), DatabaseError> {
+    for statement in statements(sql) {
+        transaction
+            .prepare_cached(statement)
+            .and_then(|mut statement| {
+                statement.execute(named_params! {
+                    ":tenant": at.tenant, ":user_id": at.user_id, ":journey": at.journey, ":attempt": at.attempt,
+                    ":until": end.until.to_rfc3339(),
+                })
+            })
+            .map_err(|error| poison_or(end.index, &error))?;
     }
     Ok(())
 }

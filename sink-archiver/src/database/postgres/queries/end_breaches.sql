@@ -1,1 +1,3 @@
-DELETE FROM breaches WHERE tenant = $1 AND user_id = $2 AND journey = $3 AND attempt = $4
+DELETE FROM breaches
+WHERE tenant = $1 AND user_id = $2 AND journey = $3 AND attempt = $4
+  AND detected_at <= to_timestamp($5::bigint / 1000.0)
