@@ -1,6 +1,6 @@
 //! The alerter as a service of a process.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use service_kit::Kit;
@@ -26,6 +26,9 @@ pub const GROUP: &str = "ttf-alerter";
 /// Name of the application that routes breaches, and of its consumer group.
 pub const ROUTER_GROUP: &str = "ttf-alerter-router";
 
+/// How often a due group asks how far its partition reaches: half of this is added to the average delay.
+const TIMER_INTERVAL: Duration = Duration::from_millis(250);
+
 /// Starts the alerter on threads and tasks of the kit and returns; the process then waits in [`Kit::join`].
 ///
 /// # Errors
@@ -49,7 +52,7 @@ pub async fn run(config: AlerterConfig, log: Arc<dyn Log>, codec: Codec, kit: &K
     let stage = RouteStage::new(routes.clone(), wire.clone(), max_age, Clock::system(), &metrics);
     transform::run(router, log.clone(), stage, kit).context("cannot route breaches")?;
 
-    let options = KeyedOptions::new(
+    let mut options = KeyedOptions::new(
         GROUP,
         GROUP,
         vec![topics::ALERT_GROUPS.to_owned(), topics::ALERT_COMMANDS.to_owned()],
@@ -57,15 +60,13 @@ pub async fn run(config: AlerterConfig, log: Arc<dyn Log>, codec: Codec, kit: &K
         "ttf_alerter",
         &runtime,
     );
-    let processor =
-        Arc::new(GroupProcessor::new(routes.clone(), Millis(config.forget_after.millis()), &metrics));
+    options.timer_interval = TIMER_INTERVAL;
+    let processor = Arc::new(GroupProcessor::new(routes.clone(), Millis(config.forget_after.millis()), &metrics));
     let group_codec = Arc::new(GroupCodec::new(wire.clone()));
     let (log_of_groups, kit_of_groups) = (log.clone(), kit.clone());
-    tokio::task::spawn_blocking(move || {
-        keyed::run(options, log_of_groups, processor, group_codec, &kit_of_groups)
-    })
-    .await?
-    .context("cannot keep alert groups")?;
+    tokio::task::spawn_blocking(move || keyed::run(options, log_of_groups, processor, group_codec, &kit_of_groups))
+        .await?
+        .context("cannot keep alert groups")?;
 
     let messages = Messages::new(&config, routes.clone()).context("a message template is damaged")?;
     let delivery = Delivery { log, wire, messages, routes, metrics, max_age };

@@ -49,10 +49,7 @@ pub fn breach(user: &str, level: BreachLevel) -> TtfBreach {
         detected_at: NOW,
         late: false,
         current_stage: Some("first_agent_to_first_workflow".to_owned()),
-        segments: BTreeMap::from([
-            ("channel".to_owned(), "ads".to_owned()),
-            ("plan".to_owned(), "team".to_owned()),
-        ]),
+        segments: BTreeMap::from([("channel".to_owned(), "ads".to_owned()), ("plan".to_owned(), "team".to_owned())]),
         record_revision: 4,
     }
 }

@@ -63,9 +63,7 @@ impl AlerterConfig {
         for (index, receiver) in self.receivers.iter().enumerate() {
             let path = format!("alerter.receivers[{index}]");
             if !is_receiver_name(&receiver.name) {
-                wrong.push(format!(
-                    "{path}.name: expected 1 to {MAX_RECEIVER_NAME} letters, digits, `_`, `-` and `.`"
-                ));
+                wrong.push(format!("{path}.name: expected 1 to {MAX_RECEIVER_NAME} letters, digits, `_`, `-` and `.`"));
             } else if !names.insert(&receiver.name) {
                 wrong.push(format!("{path}.name: there is another receiver `{}`", receiver.name));
             }
@@ -102,7 +100,8 @@ impl AlerterConfig {
             wrong.push(format!("alerter.route.{key}: must be there, the other routes build on it"));
         }
         if !root.matchers.is_empty() {
-            wrong.push("alerter.route.matchers: the root route matches everything; put matchers on its `routes`".into());
+            wrong
+                .push("alerter.route.matchers: the root route matches everything; put matchers on its `routes`".into());
         }
         if root.goes_on {
             wrong.push("alerter.route.continue: nothing comes after the root route".to_owned());

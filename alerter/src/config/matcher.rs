@@ -82,10 +82,10 @@ impl FromStr for Matcher {
                     let reason = error.to_string();
                     reason.lines().last().unwrap_or_default().trim().to_owned()
                 };
-                Some(Regex::new(&anchored).map_err(|error| MatcherError::Pattern {
-                    matcher: text.to_owned(),
-                    reason: reason(error),
-                })?)
+                Some(
+                    Regex::new(&anchored)
+                        .map_err(|error| MatcherError::Pattern { matcher: text.to_owned(), reason: reason(error) })?,
+                )
             }
         };
         Ok(Self { label: label.to_owned(), comparison, value, pattern })
@@ -176,7 +176,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "level", "level=", "=x", "level==", r#"level="x"#, r#"level="x"y"#, "le vel=x", "level~x", "a=b c"] {
+        for text in
+            ["", "level", "level=", "=x", "level==", r#"level="x"#, r#"level="x"y"#, "le vel=x", "level~x", "a=b c"]
+        {
             let refused = text.parse::<Matcher>();
             assert!(matches!(refused, Err(MatcherError::Form(_))), "{text}: {refused:?}");
         }

@@ -47,8 +47,8 @@ struct Pending {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// `None`: at once.
-    Waiting(Option<Instant>),
+    /// Not before this.
+    Waiting(Instant),
     Tried,
 }
 
@@ -101,11 +101,10 @@ impl Queue {
         !is_settled
     }
 
-    /// Adds a notification that is to be delivered.
-    pub fn push(&mut self, place: Place, notification: Notification) {
+    /// Adds a notification that is to be delivered from now on.
+    pub fn push(&mut self, place: Place, notification: Notification, now: Instant) {
         let Some(partition) = self.partitions.get_mut(&place.at) else { return };
-        let pending =
-            Pending { notification: Arc::new(notification), attempts: 0, stage: Stage::Waiting(None) };
+        let pending = Pending { notification: Arc::new(notification), attempts: 0, stage: Stage::Waiting(now) };
         partition.pending.insert(place.offset, pending);
     }
 
@@ -117,12 +116,12 @@ impl Queue {
         partition.advance();
     }
 
-    /// Notes that a try failed and the next may be made at `at`. Returns the number of tries so far.
+    /// Notes that a try failed and the next may be made at `at`.
     pub fn retry(&mut self, place: &Place, at: Instant) {
         let pending = self.partitions.get_mut(&place.at).and_then(|partition| partition.pending.get_mut(&place.offset));
         if let Some(pending) = pending {
             pending.attempts += 1;
-            pending.stage = Stage::Waiting(Some(at));
+            pending.stage = Stage::Waiting(at);
         }
     }
 
@@ -144,7 +143,7 @@ impl Queue {
                     return jobs;
                 }
                 let is_first = groups.insert(pending.notification.group_key.clone());
-                let is_due = matches!(pending.stage, Stage::Waiting(at) if at.is_none_or(|at| now >= at));
+                let is_due = matches!(pending.stage, Stage::Waiting(at) if now >= at);
                 if is_first && is_due {
                     pending.stage = Stage::Tried;
                     jobs.push(Job {
@@ -158,14 +157,19 @@ impl Queue {
         jobs
     }
 
-    /// When [`Queue::start`] may have something next, as far as time alone decides.
-    pub fn next_start(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.partitions.values().flat_map(|partition| partition.pending.values());
-        let due = waiting.filter_map(|pending| match pending.stage {
-            Stage::Waiting(at) => Some(at.unwrap_or(now)),
-            Stage::Tried => None,
-        });
-        due.min().map(|due| self.quiet_until.map_or(due, |until| due.max(until)))
+    /// When [`Queue::start`] has something next, if nothing else happens.
+    pub fn next_start(&self) -> Option<Instant> {
+        let mut earliest: Option<Instant> = None;
+        for partition in self.partitions.values() {
+            let mut groups = HashSet::new();
+            // What waits behind another of its group is not due, whatever the clock says.
+            let firsts = partition.pending.values().filter(|pending| groups.insert(&pending.notification.group_key));
+            for pending in firsts {
+                let Stage::Waiting(since) = pending.stage else { continue };
+                earliest = Some(earliest.map_or(since, |known| known.min(since)));
+            }
+        }
+        earliest.map(|due| self.quiet_until.map_or(due, |until| due.max(until)))
     }
 
     /// Notifications that are not settled.
@@ -219,12 +223,12 @@ mod tests {
         }
     }
 
-    fn queue(groups: &[(i64, &str)]) -> Queue {
+    fn queue(groups: &[(i64, &str)], now: Instant) -> Queue {
         let mut queue = Queue::default();
         queue.assign([(at(), Progress { next: 10, settled: [12].into() })]);
         for (offset, group) in groups {
             assert!(queue.read(&place(*offset)));
-            queue.push(place(*offset), notification(group));
+            queue.push(place(*offset), notification(group), now);
         }
         queue
     }
@@ -242,15 +246,15 @@ mod tests {
     #[test]
     fn a_group_is_told_in_order_and_others_do_not_wait_for_it() {
         let now = Instant::now();
-        let mut queue = queue(&[(10, "a"), (11, "a"), (13, "b")]);
+        let mut queue = queue(&[(10, "a"), (11, "a"), (13, "b")], now);
         assert_eq!(started(&mut queue, now), [10, 13]);
         assert_eq!(started(&mut queue, now), [] as [i64; 0], "both are being tried");
         queue.settle(&place(13));
         assert_eq!(committed(&mut queue), (10, "settled:12-13".to_owned()));
-        queue.retry(&place(10), now + Duration::from_secs(1));
-        assert_eq!(started(&mut queue, now), [] as [i64; 0], "11 waits for 10");
         let later = now + Duration::from_secs(1);
-        assert_eq!(queue.next_start(now), Some(now), "11 is due by the clock, and held back by its group");
+        queue.retry(&place(10), later);
+        assert_eq!(started(&mut queue, now), [] as [i64; 0], "11 waits for 10");
+        assert_eq!(queue.next_start(), Some(later), "11 is due by the clock, but held back by its group");
         assert_eq!(started(&mut queue, later), [10]);
         queue.settle(&place(10));
         assert_eq!(committed(&mut queue), (11, "settled:12-13".to_owned()));
@@ -263,11 +267,12 @@ mod tests {
 
     #[test]
     fn what_was_settled_before_a_restart_is_not_tried_again() {
-        let mut queue = queue(&[]);
+        let now = Instant::now();
+        let mut queue = queue(&[], now);
         assert!(!queue.read(&place(9)), "before the committed offset");
         assert!(queue.read(&place(11)));
         assert!(!queue.read(&place(12)), "settled out of turn");
-        queue.push(place(11), notification("a"));
+        queue.push(place(11), notification("a"), now);
         queue.settle(&place(11));
         assert_eq!(committed(&mut queue), (13, String::new()));
     }
@@ -275,19 +280,19 @@ mod tests {
     #[test]
     fn nothing_is_tried_while_the_receiver_wants_quiet() {
         let now = Instant::now();
-        let mut queue = queue(&[(10, "a")]);
+        let mut queue = queue(&[(10, "a")], now);
         let until = now + Duration::from_secs(30);
         queue.be_quiet(until);
         queue.be_quiet(now + Duration::from_secs(5));
         assert_eq!(started(&mut queue, now + Duration::from_secs(29)), [] as [i64; 0]);
-        assert_eq!(queue.next_start(now), Some(until));
+        assert_eq!(queue.next_start(), Some(until));
         assert_eq!(started(&mut queue, until), [10]);
     }
 
     #[test]
     fn no_more_are_tried_at_once_than_allowed() {
         let now = Instant::now();
-        let mut queue = queue(&[(10, "a"), (11, "b"), (13, "c")]);
+        let mut queue = queue(&[(10, "a"), (11, "b"), (13, "c")], now);
         assert_eq!(queue.start(now, 2).len(), 2);
         assert_eq!(queue.start(now, 0).len(), 0);
         assert_eq!(queue.start(now, 1)[0].place.offset, 13);

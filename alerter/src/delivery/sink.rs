@@ -98,9 +98,12 @@ impl DeliverySink {
             records.into_iter().map(read).collect::<Vec<_>>()
         };
         let decoded = tokio::task::spawn_blocking(decode).await.map_err(|error| SinkError::Fatal(error.to_string()))?;
+        let now = Instant::now();
         for (place, notification) in decoded {
             match notification {
-                Ok(notification) if notification.receiver == self.parts.name => self.queue.push(place, notification),
+                Ok(notification) if notification.receiver == self.parts.name => {
+                    self.queue.push(place, notification, now);
+                }
                 Ok(notification) => {
                     self.look_after(&notification.receiver);
                     self.queue.settle(&place);
@@ -159,7 +162,12 @@ impl DeliverySink {
                 self.parts.health.healthy();
             }
             Outcome::Expired => {
-                tracing::error!(receiver = name, group, notification = id, "a notification was too old to be delivered");
+                tracing::error!(
+                    receiver = name,
+                    group,
+                    notification = id,
+                    "a notification was too old to be delivered"
+                );
                 self.count("expired");
             }
             Outcome::Failed(DeliveryError::Refused { why }) => {
@@ -175,8 +183,14 @@ impl DeliverySink {
                 if let Some(after) = after {
                     self.queue.be_quiet(now + after);
                 }
-                tracing::warn!(receiver = name, group, notification = id, attempts, why,
-                    "a notification was not delivered and will be tried again");
+                tracing::warn!(
+                    receiver = name,
+                    group,
+                    notification = id,
+                    attempts,
+                    why,
+                    "a notification was not delivered and will be tried again"
+                );
                 self.queue.retry(&job.place, now + after.unwrap_or(pause));
                 self.parts.health.degraded(format!("{} notifications wait: {why}", self.queue.len()));
                 return;
@@ -193,7 +207,7 @@ impl DeliverySink {
                 return self.last_answers().await;
             }
             self.start_due();
-            let wake = self.queue.next_start(Instant::now()).map(tokio::time::Instant::from_std);
+            let wake = self.queue.next_start().map(tokio::time::Instant::from_std);
             if self.running.is_empty() && wake.is_none_or(|wake| wake >= until) {
                 return;
             }

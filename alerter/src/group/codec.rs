@@ -64,10 +64,8 @@ impl Codec<GroupProcessor> for GroupCodec {
     }
 
     fn decode_state(&self, bytes: &[u8]) -> Result<Group, Poison> {
-        let kept: AlertState = self
-            .wire
-            .decode(bytes)
-            .map_err(|error| Poison { code: "undecodable", message: error.to_string() })?;
+        let kept: AlertState =
+            self.wire.decode(bytes).map_err(|error| Poison { code: "undecodable", message: error.to_string() })?;
         Ok(Group { kept, due: false })
     }
 

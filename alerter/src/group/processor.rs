@@ -10,7 +10,7 @@ use telemetry_schemas::{
 };
 
 use super::{
-    decide::{self, Reason},
+    decide::Reason,
     open::OpenGroups,
     state::{self, Applied, Flushed, Group},
 };
@@ -44,12 +44,10 @@ impl GroupProcessor {
         }
     }
 
-    fn take_in(&self, ctx: &Context, key: &str, group: &mut Option<Group>, breach: TtfBreach) {
+    fn take_in(&self, now: EventTime, key: &str, group: &mut Option<Group>, breach: TtfBreach) {
         let labels = labels(&breach);
         let routed = self.routes.find(key, &labels);
         let timing = routed.as_ref().map_or(self.routes.root_timing(), |routed| routed.timing);
-        let now = EventTime(ctx.now_ms);
-        let is_new = group.is_none();
         let known = group.get_or_insert_with(|| {
             // The routes may have changed since it was routed; every group has these two.
             let labels = routed.map_or_else(
@@ -60,13 +58,15 @@ impl GroupProcessor {
         });
         match state::apply(&mut known.kept, breach, timing, now) {
             Applied::Changed => {}
-            Applied::NothingKnown => self.decided(Reason::ResolvedBeforeNotified),
             Applied::GroupFull => {
                 tracing::warn!(group = key, "the alert group is full; a breach is left out of it");
                 self.decided(Reason::GroupFull);
             }
         }
-        if is_new && known.kept.alerts.is_empty() {
+        // Not left to the end of the transaction, where it would matter what else is in it: another alarm of this
+        // group begins anew.
+        if known.kept.alerts.is_empty() && known.kept.notified.is_empty() {
+            self.decided(Reason::ResolvedBeforeNotified);
             *group = None;
         }
     }
@@ -108,7 +108,7 @@ impl KeyedProcessor for GroupProcessor {
 
     fn on_record(&self, ctx: &Context, key: &String, group: &mut Option<Group>, input: Input) {
         match input {
-            Input::Breach(breach) => self.take_in(ctx, key, group, *breach),
+            Input::Breach(breach) => self.take_in(EventTime(ctx.now_ms), key, group, *breach),
             Input::Command(command) => {
                 // A command about a group that is over changes nothing.
                 if let Some(group) = group {
@@ -137,8 +137,7 @@ impl KeyedProcessor for GroupProcessor {
         outputs: &mut Vec<Notification>,
     ) {
         let Some(group) = after else { return };
-        let is_over = group.kept.notified.is_empty() && decide::firing_level(&group.kept).is_none();
-        if !group.due && !is_over {
+        if !group.due {
             return;
         }
         group.due = false;

@@ -25,8 +25,7 @@ impl Group {
     /// A group without alerts. Its notifications are counted from the time it began, so that their ids differ from
     /// those of the time before.
     pub fn begin(group_key: &str, labels: Labels, now: EventTime) -> Self {
-        let kept =
-            AlertState { group_key: group_key.to_owned(), labels, sequence: now.0, ..AlertState::default() };
+        let kept = AlertState { group_key: group_key.to_owned(), labels, sequence: now.0, ..AlertState::default() };
         Self { kept, due: false }
     }
 }
@@ -34,10 +33,8 @@ impl Group {
 /// What became of a breach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// It is in the group now, or has changed what was there.
+    /// The group is as the breach says.
     Changed,
-    /// The end of something nothing is known of.
-    NothingKnown,
     /// The group holds too much already.
     GroupFull,
 }
@@ -54,7 +51,8 @@ pub fn apply(group: &mut AlertState, breach: TtfBreach, timing: Timing, now: Eve
             let after_told = group.notified.first().map_or(i64::MIN, |told| told.at.0.saturating_add(1));
             group.alerts.push(AlertInstance { breach, received_at: EventTime(now.0.max(after_told)) });
         }
-        (None, _) => return Applied::NothingKnown,
+        // The end of something nothing is known of.
+        (None, _) => return Applied::Changed,
         (Some(index), BreachStatus::Firing) => group.alerts[index].breach = breach,
         (Some(index), _) if was_told(group, &group.alerts[index]) => group.alerts[index].breach = breach,
         // Fired and over before anybody was told.
@@ -167,9 +165,8 @@ fn make_room(group: &mut AlertState, breach: &TtfBreach) -> bool {
     let mut bytes: usize = group.alerts.iter().map(|alert| size(&alert.breach)).sum();
     let needed = size(breach);
     while bytes + needed > MAX_GROUP_BYTES {
-        let dispensable = |alert: &AlertInstance| {
-            alert.breach.status != BreachStatus::Firing || alert.breach.level < breach.level
-        };
+        let dispensable =
+            |alert: &AlertInstance| alert.breach.status != BreachStatus::Firing || alert.breach.level < breach.level;
         let victim = group
             .alerts
             .iter()

@@ -22,6 +22,10 @@ pub struct Facts {
     pub journey: String,
     /// `4h`, when it is repeated.
     pub repeat: Option<String>,
+    /// Whether only one attempt of one user can be in the group.
+    pub is_personal: bool,
+    /// How many are late now.
+    pub late: usize,
     /// What else will be told; filled in from its own template.
     pub changes: String,
     pub people: Vec<PersonFacts>,
@@ -62,11 +66,14 @@ impl Facts {
             tenant: clip(&notification.tenant, MAX_VALUE),
             journey: clip(&notification.journey, MAX_VALUE),
             repeat,
+            is_personal: ["user_id", "attempt"].iter().all(|label| notification.labels.contains_key(*label)),
+            late: 0,
             changes: String::new(),
             people: Vec::new(),
             at,
         };
         facts.people = worst(&notification.alerts).into_iter().map(|breach| facts.person(breach, naming)).collect();
+        facts.late = facts.people.iter().filter(|person| person.reason.is_none()).count();
         facts
     }
 

@@ -149,6 +149,8 @@ impl Messages {
         if let Some(user_id) = labels.get_mut("user_id") {
             *user_id = self.naming.user(&notification.tenant, user_id);
         }
+        // Alertmanager knows no empty labels.
+        labels.retain(|_, value| !value.is_empty());
         labels
     }
 }

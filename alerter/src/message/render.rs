@@ -3,10 +3,7 @@
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value, context};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use telemetry_schemas::{
-    BreachLevel, TtfBreach,
-    alert::Notification,
-};
+use telemetry_schemas::{BreachLevel, TtfBreach, alert::Notification};
 
 use super::{
     Alert, Naming, Person, SlackTexts,

@@ -1,10 +1,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use serde_json::Value;
-use telemetry_schemas::{
-    BreachLevel, BreachReason, BreachStatus, Millis, TtfBreach,
-    alert::Notification,
-};
+use telemetry_schemas::{BreachLevel, BreachReason, BreachStatus, Millis, TtfBreach, alert::Notification};
 
 use super::*;
 use crate::{
@@ -13,7 +10,9 @@ use crate::{
 };
 
 fn notification(level: BreachLevel, status: BreachStatus, alerts: Vec<TtfBreach>) -> Notification {
-    let group = ["tenant", "journey", "user_id", "attempt"];
+    let is_personal = alerts.iter().all(|alert| alert.user_id == alerts[0].user_id);
+    let group: &[&str] =
+        if is_personal { &["tenant", "journey", "user_id", "attempt"] } else { &["tenant", "journey"] };
     let labels = route::labels(&alerts[0]).into_iter().filter(|(name, _)| group.contains(&name.as_str())).collect();
     Notification {
         notification_id: "0123456789abcdef0123456789abcdef".to_owned(),
@@ -31,7 +30,8 @@ fn notification(level: BreachLevel, status: BreachStatus, alerts: Vec<TtfBreach>
 }
 
 fn firing() -> Notification {
-    let alerts = vec![breach("ada@example.com", BreachLevel::Critical), breach("ada@example.com", BreachLevel::Warning)];
+    let alerts =
+        vec![breach("ada@example.com", BreachLevel::Critical), breach("ada@example.com", BreachLevel::Warning)];
     notification(BreachLevel::Critical, BreachStatus::Firing, alerts)
 }
 

@@ -72,12 +72,12 @@ fn is_temporary(status: StatusCode) -> bool {
 
 /// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
 fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let pause = match text.trim().parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
-            Duration::try_from(at.duration_since(now)).unwrap_or_default()
-        }
+    let text = text.trim();
+    let pause = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Duration::try_from(at.duration_since(now)).unwrap_or_default()
     };
     Some(pause.min(LONGEST_RETRY_AFTER))
 }

@@ -57,16 +57,12 @@ impl Installation {
             })
             .collect();
         log.create_topics(&specs, CALL).expect("topics");
-        Self {
-            log: Arc::new(log),
-            codec: Codec::without_registry(),
-            state: TempDir::new().expect("a folder"),
-        }
+        Self { log: Arc::new(log), codec: Codec::without_registry(), state: TempDir::new().expect("a folder") }
     }
 
     /// Starts an alerter that waits for nothing, with this over its section.
     pub async fn start(&self, section: &str) -> Running {
-        let section = format!("state_dir: {}\ncommit_interval: 20ms\n{section}", self.state.path().display());
+        let section = format!("state_dir: {}\n{section}", self.state.path().display());
         let kit = Kit::for_test();
         crate::run(config(&section), self.log.clone(), self.codec.clone(), &kit).await.expect("it starts");
         Running { kit }

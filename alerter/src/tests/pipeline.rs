@@ -1,8 +1,8 @@
+use stream_runtime::log::NewRecord;
 use telemetry_schemas::{
     BreachLevel::{Critical, Escalation, Warning},
     BreachStatus, EventTime, Millis, TtfBreach, topics,
 };
-use stream_runtime::log::NewRecord;
 
 use super::{
     installation::{Installation, eventually},

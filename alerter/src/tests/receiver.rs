@@ -81,10 +81,7 @@ impl FakeReceiver {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let fake = Self { shared: Arc::default(), address: listener.local_addr().expect("bound") };
-        let routes = Router::new()
-            .route("/hook", post(hook))
-            .route("/slack", post(slack))
-            .with_state(fake.clone());
+        let routes = Router::new().route("/hook", post(hook)).route("/slack", post(slack)).with_state(fake.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         fake
     }

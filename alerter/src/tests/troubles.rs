@@ -50,7 +50,8 @@ async fn retry_after_holds_for_all_groups_of_the_receiver() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_refused_for_good_is_counted_and_holds_up_nothing() {
-    for answer in [Answer::Status(400), Answer::Status(403), Answer::Status(404), Answer::Status(410), Answer::Status(302)]
+    for answer in
+        [Answer::Status(400), Answer::Status(403), Answer::Status(404), Answer::Status(410), Answer::Status(302)]
     {
         let fake = FakeReceiver::start().await;
         fake.answer([answer]);
@@ -70,10 +71,8 @@ async fn an_answer_slack_does_not_give_is_no_success_and_not_repeated() {
     let fake = FakeReceiver::start().await;
     fake.answer([Answer::Rubbish]);
     let installation = Installation::new();
-    let section = webhook(&fake)
-        .replace("webhook:", "slack:")
-        .replace("/hook", "/slack")
-        .replace(", secret: s3cret", "");
+    let section =
+        webhook(&fake).replace("webhook:", "slack:").replace("/hook", "/slack").replace(", secret: s3cret", "");
     let running = installation.start(&section).await;
     installation.publish(breach("u-1", Warning)).await;
     eventually("it is refused", || running.metric(&outcome("failed")) == Some(1.0)).await;

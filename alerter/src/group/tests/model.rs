@@ -115,7 +115,6 @@ impl Naive {
         let level = self.late.iter().map(|(_, level)| *level).max();
         let people: BTreeSet<usize> = self.late.iter().map(|(user, _)| *user).collect();
         let word = match (&self.told, level) {
-            (None, None) => None,
             (Some((level, ..)), None) => Some(("resolved", *level)),
             (None, Some(level)) => Some(("first_notification", level)),
             (Some((told, ..)), Some(level)) if level > *told => Some(("level_raised", level)),

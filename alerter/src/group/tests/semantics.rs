@@ -156,6 +156,18 @@ fn what_is_over_before_anybody_was_told_is_never_told() {
 }
 
 #[test]
+fn an_alarm_after_one_that_nobody_was_told_of_begins_anew() {
+    let mut drive = Drive::new("");
+    drive.take(breach("u-1", Warning));
+    drive.wait(4);
+    drive.transaction(vec![resolved("u-1", Warning), breach("u-1", Warning)]);
+    drive.wait(4);
+    assert_eq!(drive.heard(), [], "it waits as long as the first");
+    drive.wait(1);
+    assert_eq!(drive.heard(), [heard("first_notification", Warning, 1)]);
+}
+
+#[test]
 fn a_lower_level_is_not_told_when_the_higher_one_ends() {
     let mut drive = Drive::new("");
     drive.transaction(vec![breach("u-1", Warning), breach("u-1", Critical)]);
