@@ -1,5 +1,6 @@
 //! Whole scenarios across services against real servers: what they share.
 
+pub mod http;
 pub mod observe;
 pub mod process;
 pub mod receiver;

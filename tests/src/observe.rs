@@ -40,7 +40,14 @@ impl Topics {
 
 /// The samples of a Prometheus page by name with labels.
 pub async fn metrics(url: &str) -> BTreeMap<String, f64> {
-    let text = reqwest::get(format!("{url}/metrics")).await.expect("metrics answer").text().await.expect("text");
+    let text = crate::http::client()
+        .get(format!("{url}/metrics"))
+        .send()
+        .await
+        .expect("metrics answer")
+        .text()
+        .await
+        .expect("text");
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| {

@@ -55,7 +55,7 @@ impl Ttf {
 
     /// Waits until `url` answers 200; panics with the process's output when it ends or takes too long.
     pub async fn ready(&mut self, url: &str, limit: Duration) {
-        let client = reqwest::Client::new();
+        let client = crate::http::client();
         let deadline = Instant::now() + limit;
         loop {
             if let Ok(response) = client.get(url).timeout(Duration::from_secs(5)).send().await {

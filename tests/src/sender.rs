@@ -36,7 +36,7 @@ pub fn lines(events: &[Value], malformed: &[Malformed], seed: u64) -> Vec<Line> 
 /// Posts `lines` in batches, each in another body form. A batch without an answer, or answered with "later", is sent
 /// again as it is.
 pub async fn post(url: &str, lines: &[Line]) {
-    let client = reqwest::Client::new();
+    let client = crate::http::client();
     for (number, batch) in lines.chunks(37).enumerate() {
         let broken = batch.iter().any(|line| line.broken);
         let (content_type, body, gzip) = body(if broken { 2 } else { number % 5 }, batch);

@@ -150,7 +150,7 @@ async fn live_view(system: &System, records: &[TtfRecord]) {
     for record in newest(records).into_values() {
         by_user.entry(&record.user_id).or_default().insert(to_json(record).to_string());
     }
-    let client = reqwest::Client::new();
+    let client = crate::http::client();
     for (user, wanted) in by_user {
         wait::until("the live view", LIMIT, || async {
             let answer = client.get(format!("{}/api/v1/users/{user}/journey", system.url)).send().await;
