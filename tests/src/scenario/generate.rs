@@ -164,7 +164,7 @@ fn malformed(number: usize, now_ms: i64) -> Malformed {
             "timestamp_in_future",
             false,
         ),
-        _ => (format!("{{\"event_id\":\"m{number}\",\"event_name\":"), "malformed_json", true),
+        _ => (format!("{{\"event_id\":\"m{number}\",\"event_name\":"), "invalid_json", true),
     };
     Malformed { bytes, code, broken }
 }
