@@ -23,13 +23,7 @@ pub fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
         let violations = ingest_gateway::validate::check(line.as_bytes(), &limits, received_at);
         wrong += u64::from(!violations.is_empty());
         for violation in violations {
-            anstream::eprintln!(
-                "line {}: {} at {}: {}",
-                number + 1,
-                violation.code,
-                violation.path,
-                violation.message
-            );
+            anstream::eprintln!("line {}: {} at {}: {}", number + 1, violation.code, violation.path, violation.message);
             if let Some(hint) = &violation.hint {
                 anstream::eprintln!("  hint: {hint}");
             }

@@ -87,10 +87,17 @@ async fn from_log(args: &TailArgs, from: From) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || {
         let log = stream_runtime::log::open(&config.log, "ttf-tail")?;
         let codec = config::codec(&config)?;
-        read::read(&log, &codec, stream, from, follow, &mut |value| match print(stream, &value, json) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        })
+        read::read(
+            &log,
+            &codec,
+            stream,
+            from,
+            follow,
+            &mut |value| match value.map(|value| print(stream, &value, json)) {
+                Some(Err(_)) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            },
+        )
     })
     .await?
 }

@@ -14,14 +14,15 @@ use crate::cli::Stream;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Visits every committed record of the stream's topic from `from` on; without `follow` up to what was there at
-/// the start. Ends when `visit` breaks.
+/// the start. Ends when `visit` breaks; it is visited with `None` now and then, so that it can notice that nobody
+/// listens any more.
 pub fn read(
     log: &SharedLog,
     codec: &Codec,
     stream: Stream,
     from: From,
     follow: bool,
-    visit: &mut dyn FnMut(Value) -> ControlFlow<()>,
+    visit: &mut dyn FnMut(Option<Value>) -> ControlFlow<()>,
 ) -> anyhow::Result<()> {
     let topic = stream.topic();
     let Some(info) = log.topics(Some(&[topic]), TIMEOUT)?.into_iter().next() else {
@@ -51,10 +52,9 @@ pub fn read(
     let mut broken = false;
     while follow || !ends.is_empty() {
         reader.poll(500, Duration::from_millis(200), &mut |record| {
-            broken = broken || visit(value_of(codec, stream, record)).is_break();
+            broken = broken || visit(Some(value_of(codec, stream, record))).is_break();
         })?;
-        // An empty visit lets a follower notice that nobody listens any more.
-        if broken || visit(Value::Null).is_break() {
+        if broken || visit(None).is_break() {
             break;
         }
         ends.retain(|(at, end)| reader.position(at).is_none_or(|position| position < *end));

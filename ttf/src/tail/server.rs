@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use telemetry_schemas::Codec;
 use tokio::sync::mpsc;
 
@@ -65,9 +65,9 @@ fn tail(log: SharedLog, codec: Arc<Codec>, stream: &str, params: &Params) -> Res
             Err(_) => ControlFlow::Break(()),
         };
         let outcome = read::read(&log, &codec, stream, from, follow, &mut |value| match value {
-            Value::Null if follow => send(Bytes::from_static(b"\n")),
-            Value::Null => ControlFlow::Continue(()),
-            value => send(format!("{value}\n").into()),
+            None if follow => send(Bytes::from_static(b"\n")),
+            None => ControlFlow::Continue(()),
+            Some(value) => send(format!("{value}\n").into()),
         });
         if let Err(error) = outcome {
             tracing::warn!(%error, stream = stream.name(), "tail ended");
