@@ -30,6 +30,11 @@ impl Group {
     }
 }
 
+/// A breach that was found longer ago than this comes out of a backlog …
+const BACKLOG: Millis = Millis::from_secs(10);
+/// … in which its end may follow; it waits as long again, at most so long.
+const LONGEST_BACKLOG_WAIT: Millis = Millis::from_secs(60);
+
 /// What became of a breach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
@@ -41,6 +46,7 @@ pub enum Applied {
 
 /// Takes a breach in and sees to it that the group is looked at.
 pub fn apply(group: &mut AlertState, breach: TtfBreach, timing: Timing, now: EventTime) -> Applied {
+    let wait = wait(&breach, timing, now);
     let known = group.alerts.iter().position(|alert| is_same_alert(&alert.breach, &breach));
     match (known, breach.status) {
         (None, BreachStatus::Firing) => {
@@ -60,13 +66,20 @@ pub fn apply(group: &mut AlertState, breach: TtfBreach, timing: Timing, now: Eve
             group.alerts.remove(index);
         }
     }
-    schedule(group, timing, now);
+    schedule(group, wait, timing, now);
     Applied::Changed
 }
 
-/// A change waits `group_wait` for others that belong with it, and `group_interval` after the last notification.
-fn schedule(group: &mut AlertState, timing: Timing, now: EventTime) {
-    let mut at = now.plus(timing.group_wait);
+/// How long a change waits for others that belong with it. While a backlog is worked off, what was found later may
+/// still be on its way.
+fn wait(breach: &TtfBreach, timing: Timing, now: EventTime) -> Millis {
+    let behind = now.since(breach.detected_at);
+    if behind > BACKLOG { timing.group_wait.max(behind.min(LONGEST_BACKLOG_WAIT)) } else { timing.group_wait }
+}
+
+/// The group is looked at after `wait`, but not before `group_interval` after the last notification.
+fn schedule(group: &mut AlertState, wait: Millis, timing: Timing, now: EventTime) {
+    let mut at = now.plus(wait);
     if let Some(told) = group.notified.first() {
         at = at.max(told.at.plus(timing.group_interval));
     }

@@ -71,7 +71,6 @@ async fn a_breach_is_told_when_it_rises_and_when_it_is_over() {
 async fn late_breaches_and_what_is_over_already_are_told_to_nobody() {
     let fake = FakeReceiver::start().await;
     let installation = Installation::new();
-    let running = installation.start(&webhook(&fake).replace("group_wait: 0s", "group_wait: 400ms")).await;
     let old = TtfBreach {
         detected_at: EventTime(service_kit::clock::now_ms()).plus(Millis::from_minutes(-25 * 60)),
         ..breach("u-2", Warning)
@@ -83,6 +82,7 @@ async fn late_breaches_and_what_is_over_already_are_told_to_nobody() {
     installation.publish(resolved("u-4", Warning)).await;
     installation.publish_record(NewRecord::new(topics::TTF_BREACHES, "k", "no breach")).await;
     installation.publish(breach("u-5", Warning)).await;
+    let running = installation.start(&webhook(&fake).replace("group_wait: 0s", "group_wait: 1s")).await;
     eventually("the one that counts is told", || fake.accepted().len() == 1).await;
     assert_eq!(fake.accepted()[0].user(), "u-5");
     assert_eq!(installation.outbox().len(), 1);

@@ -10,7 +10,7 @@ use stream_runtime::{
     keyed::test_driver::{Setup, TestDriver},
     log::NewRecord,
 };
-use telemetry_schemas::{BreachLevel, Codec, Millis, TtfBreach, alert::Notification, topics};
+use telemetry_schemas::{BreachLevel, Codec, EventTime, Millis, TtfBreach, alert::Notification, topics};
 
 use super::semantics::{Drive, SECOND};
 use crate::{
@@ -248,6 +248,7 @@ fn through_the_runtime(section: &str, steps: &[Step]) -> Vec<Notification> {
     };
     for step in steps {
         for breach in breaches(*step) {
+            let breach = TtfBreach { detected_at: EventTime(driver.now_ms()), ..breach };
             for routed in routes.route(&labels(&breach)) {
                 let record = NewRecord::new(topics::ALERT_GROUPS, routed.group_key, wire.encode(&breach));
                 driver.pipe_input(record).expect("it is taken in");

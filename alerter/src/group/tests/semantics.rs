@@ -4,7 +4,7 @@ use service_kit::Metrics;
 use stream_runtime::keyed::{Context, KeyedProcessor};
 use telemetry_schemas::{
     BreachLevel::{self, Critical, Escalation, Warning},
-    BreachStatus, Millis, TtfBreach,
+    BreachStatus, EventTime, Millis, TtfBreach,
     alert::{AlertAction, AlertCommand, Notification},
 };
 
@@ -28,6 +28,8 @@ pub struct Drive {
     pub now_ms: i64,
     pub sent: Vec<Notification>,
     pub metrics: Metrics,
+    /// How long ago breaches were found.
+    pub behind_ms: i64,
 }
 
 impl Drive {
@@ -37,7 +39,7 @@ impl Drive {
         let metrics = Metrics::default();
         let forget_after = Millis(config.forget_after.millis());
         let processor = GroupProcessor::new(routes.clone(), forget_after, &AlerterMetrics::new(&metrics));
-        Self { processor, routes, groups: BTreeMap::new(), now_ms: NOW.0, sent: Vec::new(), metrics }
+        Self { processor, routes, groups: BTreeMap::new(), now_ms: NOW.0, sent: Vec::new(), metrics, behind_ms: 0 }
     }
 
     /// A new release of the configuration.
@@ -50,6 +52,7 @@ impl Drive {
         let ctx = Context { now_ms: self.now_ms };
         let mut touched: BTreeMap<String, Option<Group>> = BTreeMap::new();
         for breach in breaches {
+            let breach = TtfBreach { detected_at: EventTime(self.now_ms - self.behind_ms), ..breach };
             for routed in self.routes.route(&labels(&breach)) {
                 let key = routed.group_key;
                 let group = touched.entry(key.clone()).or_insert_with(|| self.groups.get(&key).cloned());
@@ -153,6 +156,21 @@ fn what_is_over_before_anybody_was_told_is_never_told() {
     drive.wait(1_000);
     assert_eq!(drive.heard(), []);
     assert!(drive.metrics.render().contains(r#"ttf_alert_decisions_total{reason="resolved_before_notified"} 3"#));
+}
+
+/// The alerter was away, and reads at once what happened in the meantime.
+#[test]
+fn in_a_backlog_an_alarm_waits_for_its_end() {
+    let mut drive = Drive::new("");
+    drive.behind_ms = 3 * 3_600 * SECOND;
+    drive.transaction(vec![breach("u-1", Warning), breach("u-2", Warning)]);
+    drive.wait(30);
+    drive.take(resolved("u-1", Warning));
+    drive.wait(29);
+    assert_eq!(drive.heard(), []);
+    drive.wait(1);
+    assert_eq!(drive.sent[0].alerts[0].user_id, "u-2");
+    assert_eq!(drive.heard(), [heard("first_notification", Warning, 1)]);
 }
 
 #[test]
