@@ -88,7 +88,7 @@ pub fn record(user: &str, revision: i64) -> TtfRecord {
         total_ms: (revision >= 4).then_some(Millis(300_000)),
         stages: (0..4).map(stage).collect(),
         current_stage: (revision < 4).then(|| format!("stage-{revision}")),
-        efficiency_score: (revision >= 4).then_some(99.5),
+        efficiency_score: (revision >= 4).then_some(84.744_708_333_333_34),
         breach_level: (revision >= 2).then_some(BreachLevel::Warning),
         segments: BTreeMap::from([("plan".to_owned(), "pro".to_owned())]),
         experiments: BTreeMap::from([("wizard".to_owned(), "b".to_owned())]),

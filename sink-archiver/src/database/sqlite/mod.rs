@@ -155,11 +155,15 @@ impl Database for Sqlite {
             let reader = shared.reader.lock();
             let mut statement =
                 reader.prepare_cached(include_str!("queries/journeys.sql")).map_err(|error| unavailable(&error))?;
-            let texts = statement
-                .query_map(params![tenant, user_id], |row| row.get::<_, String>(0))
+            let rows = statement
+                .query_map(params![tenant, user_id], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))
                 .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
                 .map_err(|error| unavailable(&error))?;
-            texts.iter().map(|text| super::record_from_json(text)).collect()
+            rows.into_iter()
+                .map(|(text, efficiency_score)| {
+                    super::record_from_json(&text).map(|record| TtfRecord { efficiency_score, ..record })
+                })
+                .collect()
         })
         .await
     }
