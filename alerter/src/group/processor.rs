@@ -57,7 +57,7 @@ impl GroupProcessor {
             Group::begin(key, labels, now)
         });
         match state::apply(&mut known.kept, breach, timing, now) {
-            Applied::Changed => {}
+            Applied::Taken => {}
             Applied::GroupFull => {
                 tracing::warn!(group = key, "the alert group is full; a breach is left out of it");
                 self.decided(Reason::GroupFull);

@@ -39,7 +39,7 @@ const LONGEST_BACKLOG_WAIT: Millis = Millis::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     /// The group is as the breach says.
-    Changed,
+    Taken,
     /// The group holds too much already.
     GroupFull,
 }
@@ -48,6 +48,13 @@ pub enum Applied {
 pub fn apply(group: &mut AlertState, breach: TtfBreach, timing: Timing, now: EventTime) -> Applied {
     let wait = wait(&breach, timing, now);
     let known = group.alerts.iter().position(|alert| is_same_alert(&alert.breach, &breach));
+    // Said again: nothing to look at the group for.
+    if let Some(index) = known
+        && group.alerts[index].breach.status == breach.status
+    {
+        group.alerts[index].breach = breach;
+        return Applied::Taken;
+    }
     match (known, breach.status) {
         (None, BreachStatus::Firing) => {
             if !make_room(group, &breach) {
@@ -58,7 +65,7 @@ pub fn apply(group: &mut AlertState, breach: TtfBreach, timing: Timing, now: Eve
             group.alerts.push(AlertInstance { breach, received_at: EventTime(now.0.max(after_told)) });
         }
         // The end of something nothing is known of.
-        (None, _) => return Applied::Changed,
+        (None, _) => return Applied::Taken,
         (Some(index), BreachStatus::Firing) => group.alerts[index].breach = breach,
         (Some(index), _) if was_told(group, &group.alerts[index]) => group.alerts[index].breach = breach,
         // Fired and over before anybody was told.
@@ -67,7 +74,7 @@ pub fn apply(group: &mut AlertState, breach: TtfBreach, timing: Timing, now: Eve
         }
     }
     schedule(group, wait, timing, now);
-    Applied::Changed
+    Applied::Taken
 }
 
 /// How long a change waits for others that belong with it. While a backlog is worked off, what was found later may

@@ -84,10 +84,7 @@ struct Naive {
 impl Naive {
     fn hear(&mut self, step: Step) {
         let changed = match step {
-            Step::Fire(user, level) => {
-                self.late.insert((user, level));
-                true
-            }
+            Step::Fire(user, level) => self.late.insert((user, level)),
             Step::Resolve(user, level) => self.late.remove(&(user, level)),
             Step::ResolveAll(user) => {
                 let before = self.late.len();

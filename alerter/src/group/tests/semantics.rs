@@ -158,6 +158,22 @@ fn what_is_over_before_anybody_was_told_is_never_told() {
     assert!(drive.metrics.render().contains(r#"ttf_alert_decisions_total{reason="resolved_before_notified"} 3"#));
 }
 
+#[test]
+fn what_is_said_again_brings_no_look_forward() {
+    let mut drive = Drive::new("route: { group_by: [journey], group_interval: 20s }");
+    drive.transaction(vec![breach("u-1", Warning), breach("u-2", Warning)]);
+    drive.wait(5);
+    drive.take(resolved("u-1", Warning));
+    drive.wait(20);
+    drive.take(resolved("u-1", Warning));
+    drive.wait(1);
+    drive.take(breach("u-3", Warning));
+    drive.wait(4);
+    assert_eq!(drive.heard(), [heard("first_notification", Warning, 2)]);
+    drive.wait(1);
+    assert_eq!(drive.heard(), [heard("alerts_added", Warning, 3)]);
+}
+
 /// The alerter was away, and reads at once what happened in the meantime.
 #[test]
 fn in_a_backlog_an_alarm_waits_for_its_end() {
