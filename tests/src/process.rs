@@ -58,10 +58,9 @@ impl Ttf {
         let client = crate::http::client();
         let deadline = Instant::now() + limit;
         loop {
-            if let Ok(response) = client.get(url).timeout(Duration::from_secs(5)).send().await {
-                if response.status().is_success() {
-                    return;
-                }
+            let answer = client.get(url).timeout(Duration::from_secs(5)).send().await;
+            if answer.is_ok_and(|response| response.status().is_success()) {
+                return;
             }
             if let Some(status) = self.child.try_wait().expect("the child is ours") {
                 panic!("{} ended with {status}:\n{}", self.name, self.output());

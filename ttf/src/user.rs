@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde_json::Value;
 use service_kit::clock::now_ms;
-use telemetry_schemas::{Anomaly, BreachLevel, EventTime, JourneyStatus, TtfRecord, json::from_json};
+use telemetry_schemas::{Anomaly, EventTime, JourneyStatus, TtfRecord, json::from_json};
 use ttf_processor::JourneyDefinition;
 
 use crate::{
@@ -57,26 +57,27 @@ fn describe(record: &TtfRecord, definition: Option<&JourneyDefinition>, now_ms: 
         JourneyStatus::Erased => "erased",
         JourneyStatus::Unknown => "unknown",
     };
-    let mut text = format!(
-        "{}  {}{attempt}: {status}, signed up {} ({} ago)\n",
-        record.user_id,
-        record.journey,
-        record.signup_at,
-        duration((now_ms - record.signup_at.0).max(0))
-    );
-    text.push_str(&stages(record).to_string());
-    text.push('\n');
+    let mut lines = vec![
+        format!(
+            "{}  {}{attempt}: {status}, signed up {} ({} ago)",
+            record.user_id,
+            record.journey,
+            record.signup_at,
+            duration((now_ms - record.signup_at.0).max(0))
+        ),
+        stages(record).to_string(),
+    ];
     if let Some(total) = record.total_ms {
         let score = record.efficiency_score.map_or(String::new(), |score| format!(", efficiency score {score:.0}"));
-        text.push_str(&format!("first value after {}{score}\n", duration(total.0)));
+        lines.push(format!("first value after {}{score}", duration(total.0)));
     }
     if let Some(level) = record.breach_level {
-        text.push_str(&format!("missed deadline: {}\n", level.as_str()));
+        lines.push(format!("missed deadline: {}", level.as_str()));
     }
     if record.status == JourneyStatus::InProgress {
-        text.push_str(&next(record, definition, now_ms));
+        lines.extend(next(record, definition, now_ms));
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 fn stages(record: &TtfRecord) -> Table {
@@ -108,25 +109,25 @@ fn stages(record: &TtfRecord) -> Table {
 }
 
 /// What the user has to do next, by when, and which deadline comes next.
-fn next(record: &TtfRecord, definition: Option<&JourneyDefinition>, now_ms: i64) -> String {
-    let mut text = String::new();
+fn next(record: &TtfRecord, definition: Option<&JourneyDefinition>, now_ms: i64) -> Vec<String> {
+    let mut lines = Vec::new();
     let current = record.stages.iter().find(|stage| record.current_stage.as_deref() == Some(&stage.id));
     if let (Some(stage), Some(definition)) = (current, definition) {
         let milestone =
             definition.stages.iter().find(|s| s.id == stage.id).map_or(stage.id.as_str(), |s| s.to.as_str());
         if let Some(from) = stage.from_at {
-            text.push_str(&format!("next: {milestone}, {}\n", due(from.plus(stage.target_ms), now_ms)));
+            lines.push(format!("next: {milestone}, {}", due(from.plus(stage.target_ms), now_ms)));
         }
     }
     let deadlines = definition.into_iter().flat_map(|definition| &definition.deadlines);
     for deadline in deadlines {
         let at = EventTime(record.signup_at.0 + deadline.after.millis());
-        if at.0 > now_ms && Some(deadline.level) > record.breach_level.or(None::<BreachLevel>) {
-            text.push_str(&format!("{} deadline: {}\n", deadline.level.as_str(), due(at, now_ms)));
+        if at.0 > now_ms && Some(deadline.level) > record.breach_level {
+            lines.push(format!("{} deadline: {}", deadline.level.as_str(), due(at, now_ms)));
             break;
         }
     }
-    text
+    lines
 }
 
 fn due(at: EventTime, now_ms: i64) -> String {
