@@ -16,8 +16,8 @@ prerequisites:
 	@scripts/prerequisites.sh
 
 dev: prerequisites ## Build and start everything on http://127.0.0.1:8080 (ARGS='--listen …' to change)
-	@cargo build --quiet --profile quick --bin ttf --locked
-	@exec $(CARGO_TARGET_DIR)/quick/ttf dev $(ARGS)
+	@cargo build --bin ttf --locked
+	@exec $(CARGO_TARGET_DIR)/debug/ttf dev $(ARGS)
 
 build: prerequisites ## Build the release binary
 	cargo build --release --bin ttf --locked

@@ -8,7 +8,7 @@ export TTF_SERVICES_DIR
 trap 'scripts/services/services.sh down' EXIT
 
 # Compile first: a server that idles through a long build only takes memory from it.
-cargo build --locked --workspace --bins --features ttf/failpoints
+cargo build --locked --workspace --bins
 cargo test --locked --workspace --no-run
 scripts/services/services.sh up
 # shellcheck disable=SC1091

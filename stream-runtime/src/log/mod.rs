@@ -75,7 +75,9 @@ pub enum TopicOutcome {
     /// It was there, with as many partitions as asked for.
     Exists,
     /// It was there with another number of partitions; nothing was changed.
-    PartitionsDiffer { actual: i32 },
+    PartitionsDiffer {
+        actual: i32,
+    },
 }
 
 /// A next offset to be committed: everything before it is done.
@@ -252,12 +254,8 @@ pub trait Reader: Send {
     fn assign(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError>;
 
     /// Like [`Subscription::poll`], without assignment events; returns the number of records visited.
-    fn poll(
-        &mut self,
-        max: usize,
-        timeout: Duration,
-        visit: &mut dyn FnMut(&RecordRef<'_>),
-    ) -> Result<usize, LogError>;
+    fn poll(&mut self, max: usize, timeout: Duration, visit: &mut dyn FnMut(&RecordRef<'_>))
+    -> Result<usize, LogError>;
 
     /// The offset up to which this partition was read. Counts transaction markers and aborted records, so that
     /// it reaches the end offset where no visible record does. `None` before anything was read.
