@@ -25,7 +25,7 @@ pub mod time;
 pub mod topics;
 
 pub use breach::{BreachKind, BreachLevel, BreachReason, BreachStatus, TtfBreach};
-pub use codec::{Codec, DecodeError, EncodeError, RegistryConfig, RegistryError};
+pub use codec::{Codec, DecodeError, EncodeError, PatientCodec, RegistryConfig, RegistryError};
 pub use event::{Event, EventType};
 pub use key::{RecordKey, Subject};
 pub use message::{AvroMessage, MessageType};

@@ -3,19 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use stream_runtime::log::{NewRecord, Publisher, Record};
 use telemetry_schemas::{
-    Codec, RecordKey,
-    rejected::{RejectedEvent, RejectionReason},
+    Codec,
+    rejected::{RejectedEvent, Unprocessable},
     time::EventTime,
     topics::EVENTS_REJECTED,
 };
 
-/// Bytes of a rejected record that are kept.
-const PAYLOAD_LIMIT: usize = 64 << 10;
-/// Version of the schema that archived messages are held against.
-const SCHEMA_VERSION: i32 = 1;
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A record that cannot be archived, and why.
@@ -60,23 +55,14 @@ impl Rejects {
 /// The dead letter of a record; the same for every replay.
 fn letter(reject: &Reject<'_>) -> RejectedEvent {
     let record = reject.record;
-    let payload = record.value.as_deref().unwrap_or_default();
-    let tenant = record.key.as_deref().and_then(|key| RecordKey::parse(key).ok()).map(|key| key.tenant);
-    RejectedEvent {
-        tenant: tenant.unwrap_or_else(|| "default".to_owned()),
-        source: "archiver".to_owned(),
-        received_at: EventTime(record.timestamp_ms),
-        reasons: vec![RejectionReason {
-            code: reject.code.to_owned(),
-            path: String::new(),
-            message: reject.message.clone(),
-        }],
-        payload: payload[..payload.len().min(PAYLOAD_LIMIT)].to_vec(),
-        payload_bytes: payload.len() as i64,
-        payload_sha256: hex::encode(Sha256::digest(payload)),
-        schema_version: SCHEMA_VERSION,
-        topic: Some(record.topic.to_string()),
-        partition: Some(record.partition),
-        offset: Some(record.offset),
-    }
+    let unprocessable = Unprocessable {
+        topic: &record.topic,
+        partition: record.partition,
+        offset: record.offset,
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+        code: reject.code,
+        message: &reject.message,
+    };
+    RejectedEvent::of_record("archiver", unprocessable, EventTime(record.timestamp_ms))
 }

@@ -1,17 +1,16 @@
 //! Keys, inputs, states and outputs as bytes.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::sync::Arc;
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use stream_runtime::{
     keyed::{Codec, Poison},
     log::{NewRecord, RecordRef},
 };
 use telemetry_schemas::{
-    AvroMessage, DecodeError, EncodeError, Event, EventTime, RecordKey, Subject, TtfBreach,
+    AvroMessage, DecodeError, Event, EventTime, PatientCodec, RecordKey, Subject, TtfBreach,
     erasure::Erasure,
-    rejected::{RejectedEvent, RejectionReason},
+    rejected::{RejectedEvent, Unprocessable},
     state::JourneyState,
     topics,
 };
@@ -21,18 +20,8 @@ use crate::{
     processor::{Input, JourneyProcessor},
 };
 
-/// A rejected record keeps at most this much of the original.
-const MAX_REJECTED_PAYLOAD: usize = 256 * 1024;
-
-/// Version of the event's JSON Schema that rejected records refer to.
-const EVENT_SCHEMA_VERSION: i32 = 1;
-
 /// Times outside 1970–2099 are not times.
 const TIMES: std::ops::Range<i64> = 0..4_102_444_800_000;
-
-/// While the schema registry is away, a message is tried again this often and this far apart.
-const REGISTRY_ATTEMPTS: u32 = 30;
-const REGISTRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// All that needs to be known of an event under an anonymous key.
 #[derive(Deserialize)]
@@ -42,7 +31,7 @@ struct Whose {
 
 /// The processor's side of the wire formats.
 pub struct JourneyCodec {
-    codec: telemetry_schemas::Codec,
+    codec: PatientCodec,
     records: Arc<str>,
     breaches: Arc<str>,
     rejected: Arc<str>,
@@ -51,7 +40,7 @@ pub struct JourneyCodec {
 impl JourneyCodec {
     pub fn new(codec: telemetry_schemas::Codec) -> Self {
         Self {
-            codec,
+            codec: PatientCodec::new(codec),
             records: topics::TTF_RECORDS.into(),
             breaches: topics::TTF_BREACHES.into(),
             rejected: topics::EVENTS_REJECTED.into(),
@@ -74,14 +63,10 @@ impl JourneyCodec {
 
     /// Takes no part; but a user's event under such a key would be lost without a word.
     fn anonymous(&self, record: &RecordRef<'_>) -> Result<Option<(RecordKey, Input)>, Poison> {
-        let whose: Whose =
-            self.codec.decode_view::<Event, Whose>(record.value.unwrap_or_default()).or_else(|error| {
-                if error.is_retriable() {
-                    let event: Event = self.read(record)?;
-                    return Ok(Whose { user_id: event.user_id });
-                }
-                Err(undecodable(&error))
-            })?;
+        let whose: Whose = self
+            .codec
+            .decode_view::<Event, Whose>(record.value.unwrap_or_default())
+            .map_err(|error| undecodable(&error))?;
         if whose.user_id.is_some() { Err(key_mismatch()) } else { Ok(None) }
     }
 
@@ -101,53 +86,21 @@ impl JourneyCodec {
         let bytes = record
             .value
             .ok_or_else(|| Poison { code: "undecodable", message: "the record has no value".to_owned() })?;
-        self.decode_patiently(bytes).map_err(|error| undecodable(&error))
-    }
-
-    /// A registry that is away is no reason to throw a record out.
-    ///
-    /// # Panics
-    /// When the registry stays away: the process ends, and nothing is lost.
-    fn decode_patiently<T: AvroMessage>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
-        for _ in 0..REGISTRY_ATTEMPTS {
-            match self.codec.decode(bytes) {
-                Err(error) if error.is_retriable() => {
-                    tracing::warn!(%error, "cannot read a record yet");
-                    thread::sleep(REGISTRY_PAUSE);
-                }
-                result => return result,
-            }
-        }
-        panic!("the schema registry did not answer while a {} was to be read", T::NAME)
-    }
-
-    /// # Panics
-    /// When the registry stays away or refuses the schema: the process ends, and nothing is lost.
-    fn encode_patiently<T: AvroMessage>(&self, message: &T) -> Vec<u8> {
-        for _ in 0..REGISTRY_ATTEMPTS {
-            match self.codec.encode(message) {
-                Ok(bytes) => return bytes,
-                Err(error) if error.is_retriable() => {
-                    tracing::warn!(%error, "cannot write a record yet");
-                    thread::sleep(REGISTRY_PAUSE);
-                }
-                Err(error @ (EncodeError::SchemaRefused { .. } | EncodeError::Unencodable { .. })) => {
-                    panic!("cannot write a {}: {error}", T::NAME)
-                }
-                Err(error) => panic!("{error}"),
-            }
-        }
-        panic!("the schema registry did not answer while a {} was to be written", T::NAME)
+        self.codec.decode(bytes).map_err(|error| undecodable(&error))
     }
 
     fn breach_record(&self, breach: &TtfBreach) -> NewRecord {
         let key = RecordKey::user(&*breach.tenant, &*breach.user_id).to_bytes();
-        NewRecord::new(self.breaches.clone(), key, self.encode_patiently(breach)).with_timestamp(breach.detected_at.0)
+        NewRecord::new(self.breaches.clone(), key, self.codec.encode(breach)).with_timestamp(breach.detected_at.0)
     }
 }
 
 impl Codec<JourneyProcessor> for JourneyCodec {
     fn decode(&self, record: &RecordRef<'_>) -> Result<Option<(RecordKey, Input)>, Poison> {
+        // An event of nobody (a smoke test, a performance figure) has no key.
+        if record.key.is_none() && record.topic == topics::EVENTS {
+            return if told_irrelevant(record) { Ok(None) } else { self.anonymous(record) };
+        }
         let key = self.decode_key(record.key.unwrap_or_default())?;
         if record.topic == topics::ERASURES {
             return self.erasure(record, key);
@@ -171,45 +124,36 @@ impl Codec<JourneyProcessor> for JourneyCodec {
     }
 
     fn encode_state(&self, state: &UserState) -> Vec<u8> {
-        self.encode_patiently(&state.kept)
+        self.codec.encode(&state.kept)
     }
 
     fn decode_state(&self, bytes: &[u8]) -> Result<UserState, Poison> {
-        self.decode_patiently::<JourneyState>(bytes).map(UserState::from).map_err(|error| undecodable(&error))
+        self.codec.decode::<JourneyState>(bytes).map(UserState::from).map_err(|error| undecodable(&error))
     }
 
     fn encode_output(&self, output: &Emission, records: &mut Vec<NewRecord>) {
         records.push(match output {
             Emission::Record(record) => {
                 let key = RecordKey::user(&*record.tenant, &*record.user_id).to_bytes();
-                NewRecord::new(self.records.clone(), key, self.encode_patiently(record))
-                    .with_timestamp(record.emitted_at.0)
+                NewRecord::new(self.records.clone(), key, self.codec.encode(record)).with_timestamp(record.emitted_at.0)
             }
             Emission::Breach(breach) => self.breach_record(breach),
         });
     }
 
     fn encode_poison(&self, record: &RecordRef<'_>, poison: &Poison, now_ms: i64) -> NewRecord {
-        let key = record.key.unwrap_or_default();
-        let payload = record.value.unwrap_or_default();
-        let rejected = RejectedEvent {
-            tenant: RecordKey::parse(key).map_or_else(|_| "unknown".to_owned(), |key| key.tenant),
-            source: "processor".to_owned(),
-            received_at: EventTime(now_ms),
-            reasons: vec![RejectionReason {
-                code: poison.code.to_owned(),
-                path: String::new(),
-                message: poison.message.clone(),
-            }],
-            payload: payload[..payload.len().min(MAX_REJECTED_PAYLOAD)].to_vec(),
-            payload_bytes: payload.len() as i64,
-            payload_sha256: hex::encode(Sha256::digest(payload)),
-            schema_version: EVENT_SCHEMA_VERSION,
-            topic: Some(record.topic.to_owned()),
-            partition: Some(record.partition),
-            offset: Some(record.offset),
+        let unprocessable = Unprocessable {
+            topic: record.topic,
+            partition: record.partition,
+            offset: record.offset,
+            key: record.key,
+            value: record.value,
+            code: poison.code,
+            message: &poison.message,
         };
-        NewRecord::new(self.rejected.clone(), key.to_vec(), self.encode_patiently(&rejected)).with_timestamp(now_ms)
+        let rejected = RejectedEvent::of_record("processor", unprocessable, EventTime(now_ms));
+        let key = record.key.unwrap_or_default();
+        NewRecord::new(self.rejected.clone(), key.to_vec(), self.codec.encode(&rejected)).with_timestamp(now_ms)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod error;
 mod framing;
+mod patient;
 mod registry;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use serde_avro_fast::{Schema, de::DeserializerState, ser::SerializerConfig};
 
 pub use self::{
     error::{DecodeError, EncodeError, RegistryError},
+    patient::PatientCodec,
     registry::RegistryConfig,
 };
 use self::{framing::Frame, registry::Registry};

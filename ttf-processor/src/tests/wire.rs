@@ -87,14 +87,26 @@ fn anonymous_events_are_nothing_for_us() {
 }
 
 #[test]
+fn events_of_nobody_have_no_key_and_are_nothing_for_us() {
+    let keyless = |event: &Event, event_type| {
+        let value = Codec::without_registry().encode(event).unwrap();
+        let record = Record { key: None, ..record(topics::EVENTS, &user(), Some(value), event_type) };
+        codec().decode(&record.as_ref())
+    };
+    let mut nobodys = event("ping", at(0)).of_type(EventType::Test);
+    nobodys.user_id = None;
+    assert_eq!(keyless(&nobodys, Some("test")), Ok(None));
+    assert_eq!(keyless(&nobodys, None), Ok(None));
+    assert_eq!(code(keyless(&event("signup", at(0)), None)), "key_mismatch", "a user's event would be lost");
+}
+
+#[test]
 fn a_key_that_names_someone_else_is_poison() {
     let signup = event("signup", at(0));
     for key in [RecordKey::user("default", "u-2"), RecordKey::user("other", "u-1")] {
         assert_eq!(code(decode(&signup, &key, None)), "key_mismatch");
     }
-    let mut keyless = record(topics::EVENTS, &user(), None, None);
-    keyless.key = None;
-    assert_eq!(code(codec().decode(&keyless.as_ref())), "key_malformed");
+    assert_eq!(code(decode(&signup, &RecordKey::anonymous("default", "a-1"), None)), "key_mismatch");
 }
 
 #[test]
