@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
-use telemetry_schemas::{BreachLevel, JourneyStatus, TtfRecord};
-use ttf_processor::JourneyDefinition;
+use telemetry_schemas::{BreachLevel, EventTime, JourneyStatus, Millis, TtfRecord};
+use ttf_processor::{
+    JourneyDefinition,
+    journey::score::{CompletionCurve, Observation},
+};
 
 use crate::tail::duration;
 
@@ -15,7 +18,8 @@ struct Figures {
     within: usize,
     /// Users whose outcome against the target is known: arrived, or over it already.
     judged: usize,
-    median_ms: Option<i64>,
+    /// Those still on their way count (Kaplan–Meier); `None` when the curve does not reach one half.
+    median: Option<Millis>,
 }
 
 /// How many milestones a record knows of, signup included.
@@ -46,12 +50,12 @@ pub fn render(
     }
     let rows = definition.stages.iter().map(|stage| (stage.id.as_str(), stage.target.millis()));
     for (id, target_ms) in rows.chain([("total", definition.total.target.millis())]) {
-        let figures = figures(&observations(known, id, now_ms), target_ms);
+        let figures = figures(&observations(known, id, now_ms), Millis(target_ms));
         table.add_row([
             id.to_owned(),
             figures.entered.to_string(),
             figures.reached.to_string(),
-            figures.median_ms.map_or("–".to_owned(), duration),
+            figures.median.map_or("–".to_owned(), |median| duration(median.0)),
             duration(target_ms),
             if figures.judged == 0 {
                 "–".to_owned()
@@ -72,56 +76,36 @@ pub fn render(
     )
 }
 
-/// How long each user has been in a stage, and whether they arrived.
-fn observations(known: &HashMap<String, TtfRecord>, stage: &str, now_ms: i64) -> Vec<(i64, bool)> {
+/// How long each user has been in a stage, or took to pass it.
+fn observations(known: &HashMap<String, TtfRecord>, stage: &str, now_ms: i64) -> Vec<Observation> {
+    let since = |from: EventTime| Observation::Open(EventTime(now_ms).since(from));
     known
         .values()
         .filter_map(|record| {
             if stage == "total" {
-                return Some(match record.total_ms {
-                    Some(total) => (total.0, true),
-                    None => (now_ms - record.signup_at.0, false),
-                });
+                return Some(record.total_ms.map_or_else(|| since(record.signup_at), Observation::Completed));
             }
             let stage = record.stages.iter().find(|result| result.id == stage)?;
             match (stage.from_at, stage.duration_ms) {
-                (_, Some(duration)) => Some((duration.0, true)),
-                (Some(from), None) if stage.to_at.is_none() => Some((now_ms - from.0, false)),
+                (_, Some(took)) => Some(Observation::Completed(took)),
+                (Some(from), None) if stage.to_at.is_none() => Some(since(from)),
                 _ => None,
             }
         })
         .collect()
 }
 
-fn figures(observations: &[(i64, bool)], target_ms: i64) -> Figures {
-    let arrived = observations.iter().filter(|(_, arrived)| *arrived).count();
-    let within = observations.iter().filter(|(time, arrived)| *arrived && *time <= target_ms).count();
-    let overdue = observations.iter().filter(|(time, arrived)| !*arrived && *time > target_ms).count();
+fn figures(observations: &[Observation], target: Millis) -> Figures {
+    let count = |matches: &dyn Fn(&Observation) -> bool| observations.iter().filter(|seen| matches(seen)).count();
+    let reached = count(&|seen| matches!(seen, Observation::Completed(_)));
+    let overdue = count(&|seen| matches!(seen, Observation::Open(elapsed) if *elapsed > target));
     Figures {
         entered: observations.len(),
-        reached: arrived,
-        within,
-        judged: arrived + overdue,
-        median_ms: kaplan_meier_median(observations),
+        reached,
+        within: count(&|seen| matches!(seen, Observation::Completed(took) if *took <= target)),
+        judged: reached + overdue,
+        median: CompletionCurve::of(observations).and_then(|curve| curve.quantile(0.5)),
     }
-}
-
-/// The first time at which the Kaplan–Meier estimate of "not there yet" is at or below one half.
-/// <https://en.wikipedia.org/wiki/Kaplan%E2%80%93Meier_estimator>
-fn kaplan_meier_median(observations: &[(i64, bool)]) -> Option<i64> {
-    let mut sorted = observations.to_vec();
-    // At the same time arrivals come before those who are lost from sight.
-    sorted.sort_by_key(|(time, arrived)| (*time, !*arrived));
-    let mut survival = 1.0;
-    for (index, (time, arrived)) in sorted.iter().enumerate() {
-        if *arrived {
-            survival *= 1.0 - 1.0 / (sorted.len() - index) as f64;
-            if survival <= 0.5 + f64::EPSILON {
-                return Some(*time);
-            }
-        }
-    }
-    None
 }
 
 /// Open journeys by the highest deadline they have missed.
@@ -139,18 +123,21 @@ fn open_breaches(known: &HashMap<String, TtfRecord>) -> BTreeMap<BreachLevel, us
 mod tests {
     use super::*;
 
+    use Observation::{Completed, Open};
+
     #[test]
     fn the_median_does_not_improve_when_slow_users_are_still_on_their_way() {
-        let completers = [(1, true), (2, true), (3, true)];
-        let with_waiting = [(1, true), (2, true), (3, true), (10, false), (10, false), (10, false)];
-        assert_eq!(kaplan_meier_median(&completers), Some(2));
-        assert_eq!(kaplan_meier_median(&with_waiting), Some(3));
-        assert_eq!(kaplan_meier_median(&[(1, true), (10, false), (10, false)]), None);
+        let completers = [1, 2, 3].map(|took| Completed(Millis(took)));
+        let mut all = completers.to_vec();
+        all.extend([Open(Millis(10)); 2]);
+        assert_eq!(figures(&completers, Millis(10)).median, Some(Millis(2)));
+        assert_eq!(figures(&all, Millis(10)).median, Some(Millis(3)));
     }
 
     #[test]
     fn those_over_the_target_count_against_it_before_they_arrive() {
-        let figures = figures(&[(5, true), (20, true), (30, false), (1, false)], 10);
+        let seen = [Completed(Millis(5)), Completed(Millis(20)), Open(Millis(30)), Open(Millis(1))];
+        let figures = figures(&seen, Millis(10));
         assert_eq!((figures.entered, figures.reached, figures.within, figures.judged), (4, 2, 1, 3));
     }
 }
