@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Runs the benchmarks on a release build and prints, for each, a table and one line of JSON.
+#
+#   bench/run.sh                      all of them
+#   bench/run.sh pipe embedded        the whole pipe of `ttf dev`
+#   bench/run.sh pipe kafka           the whole pipe of `ttf all` on real servers, which it starts and stops
+#   bench/run.sh memory | start       memory; cold start
+#
+# BENCH_EVENTS (200000), BENCH_USERS (20000), BENCH_CONNECTIONS (4), BENCH_STEADY_SECONDS (20): how much.
+# BENCH_BINARY: a binary that is built already.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export TTF_CACHE_DIR=${TTF_CACHE_DIR:-$HOME/.cache/ttf}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$TTF_CACHE_DIR/target}
+
+wanted=()
+case "${1:-all} ${2:-}" in
+  'all ') wanted=('start' 'memory' 'pipe embedded' 'pipe kafka') ;;
+  'pipe ') wanted=('pipe embedded' 'pipe kafka') ;;
+  'pipe embedded' | 'pipe kafka' | 'memory ' | 'start ') wanted=("$(echo $*)") ;;
+  *) sed -n '2,11p' "$0"; exit 64 ;;
+esac
+
+if [ -z "${BENCH_BINARY:-}" ]; then
+  cargo build --release --bin ttf --locked
+  BENCH_BINARY=$CARGO_TARGET_DIR/release/ttf
+fi
+
+folder=$(mktemp -d "${TMPDIR:-/tmp}/ttf-bench-XXXXXX")
+export TTF_SERVICES_DIR=$folder/services
+finish() {
+  if [ -e "$TTF_SERVICES_DIR" ]; then scripts/services/services.sh down; fi
+  rm -rf "$folder"
+}
+trap finish EXIT
+
+for name in "${wanted[@]}"; do
+  if [ "$name" = 'pipe kafka' ]; then
+    # A folder another user may enter: PostgreSQL does not run as root.
+    chmod 755 "$folder"
+    # A port that was free a moment ago may be taken by now; those that are up stay up.
+    for attempt in 1 2 3; do
+      if scripts/services/services.sh up kafka registry postgres redis s3; then break; fi
+      if [ $attempt = 3 ]; then exit 1; fi
+    done
+    # shellcheck disable=SC1091
+    . "$TTF_SERVICES_DIR/env"
+  fi
+  # shellcheck disable=SC2086
+  PYTHONPATH=bench PYTHONDONTWRITEBYTECODE=1 python3 -m ttfbench --binary "$BENCH_BINARY" --folder "$folder" $name
+done

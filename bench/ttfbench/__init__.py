@@ -1,0 +1,1 @@
+"""Benchmarks of the `ttf` binary, with nothing but Python's standard library."""
