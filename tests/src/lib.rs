@@ -1,5 +1,7 @@
 //! Whole scenarios across services against real servers: what they share.
 
+pub mod command;
+pub mod dev;
 pub mod http;
 pub mod observe;
 pub mod process;

@@ -78,7 +78,16 @@ impl Ttf {
 
     /// SIGTERM, then waits for the end.
     pub fn terminate(&mut self, limit: Duration) -> ExitStatus {
-        let sent = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().expect("kill is there");
+        self.signal("-TERM", limit)
+    }
+
+    /// Ctrl-C, then waits for the end.
+    pub fn interrupt(&mut self, limit: Duration) -> ExitStatus {
+        self.signal("-INT", limit)
+    }
+
+    fn signal(&mut self, signal: &str, limit: Duration) -> ExitStatus {
+        let sent = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status().expect("kill is there");
         assert!(sent.success());
         self.wait(limit)
     }

@@ -122,17 +122,51 @@ pub struct TailArgs {
     #[arg(long)]
     pub json: bool,
     /// Where to start: `beginning`, `now`, or a time (RFC 3339)
-    #[arg(long, default_value = "now", value_name = "PLACE")]
+    #[arg(long, default_value = "now", value_name = "PLACE", value_parser = place)]
     pub from: String,
     /// Stop at what is there now
     #[arg(long)]
     pub no_follow: bool,
-    /// Read from Kafka, as this configuration says
-    #[arg(long, short, env = "TELEMETRY_CONFIG", value_name = "FILE", conflicts_with = "url")]
+    /// Read from Kafka, as this configuration says [env: TELEMETRY_CONFIG]
+    #[arg(long, short, value_name = "FILE", conflicts_with = "url")]
     pub config: Option<PathBuf>,
-    /// Read from a running `ttf dev`
-    #[arg(long, env = "TELEMETRY_URL", value_name = "URL")]
+    /// Read from a running `ttf dev` [env: TELEMETRY_URL] [default: http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL")]
     pub url: Option<String>,
+}
+
+/// Where `ttf tail` reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TailSource {
+    Url(String),
+    Config(PathBuf),
+}
+
+impl TailArgs {
+    /// An option wins over the environment; a variable is no contradiction to an option.
+    pub fn source(&self, variable: impl Fn(&str) -> Option<String>) -> TailSource {
+        if let Some(config) = &self.config {
+            return TailSource::Config(config.clone());
+        }
+        if let Some(url) = self.url.clone().or_else(|| variable("TELEMETRY_URL")) {
+            return TailSource::Url(url);
+        }
+        match variable("TELEMETRY_CONFIG") {
+            Some(config) => TailSource::Config(config.into()),
+            None => TailSource::Url("http://127.0.0.1:8080".to_owned()),
+        }
+    }
+}
+
+fn place(text: &str) -> anyhow::Result<String> {
+    crate::tail::From::parse(text).map(|_| text.to_owned())
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("it must be a number greater than 0".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -155,10 +189,10 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub users: u32,
     /// How much faster than real time the signups are replayed
-    #[arg(long, default_value_t = 720.0, value_name = "FACTOR")]
+    #[arg(long, default_value_t = 720.0, value_name = "FACTOR", value_parser = positive)]
     pub speed_up: f64,
     /// How far back the first signup lies, in hours
-    #[arg(long, default_value_t = 6.0, value_name = "HOURS")]
+    #[arg(long, default_value_t = 6.0, value_name = "HOURS", value_parser = positive)]
     pub hours: f64,
     /// The same seed makes the same cohort (ids differ in their prefix)
     #[arg(long, default_value_t = 42)]
@@ -167,4 +201,33 @@ pub struct DemoArgs {
     pub gateway: GatewayArgs,
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(arguments: &[&str], set: &[(&str, &str)]) -> TailSource {
+        let cli = Cli::try_parse_from(["ttf", "tail", "events"].iter().chain(arguments)).unwrap();
+        let Command::Tail(args) = cli.command else { unreachable!("it was asked for") };
+        args.source(|name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn tail_reads_where_the_options_say_whatever_the_environment_says() {
+        let both = [("TELEMETRY_URL", "http://e"), ("TELEMETRY_CONFIG", "e.yaml")];
+        assert_eq!(source(&["--config", "a.yaml"], &both), TailSource::Config("a.yaml".into()));
+        assert_eq!(source(&["--url", "http://a"], &both), TailSource::Url("http://a".into()));
+        assert_eq!(source(&[], &both), TailSource::Url("http://e".into()));
+        assert_eq!(source(&[], &both[1..]), TailSource::Config("e.yaml".into()));
+        assert_eq!(source(&[], &[]), TailSource::Url("http://127.0.0.1:8080".into()));
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        for text in ["0", "-1", "inf", "NaN", "x"] {
+            assert!(positive(text).is_err(), "{text}");
+        }
+        assert_eq!(positive("0.5"), Ok(0.5));
+    }
 }

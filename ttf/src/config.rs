@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use alerter::AlerterConfig;
-use ingest_gateway::{GatewayConfig, PlanConfig, PrivacyConfig};
+use ingest_gateway::{GatewayConfig, PlanConfig, PrivacyConfig, privacy::Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use service_kit::config::{ConfigError, MetricsConfig, Secret, ServiceConfig, Sources, TenantsConfig};
+use service_kit::config::{ConfigError, MetricsConfig, Problem, Secret, ServiceConfig, Sources, TenantsConfig};
 use sink_archiver::config::{ArchiveConfig, RetentionConfig};
 use stream_runtime::log::LogConfig;
 use telemetry_schemas::Codec;
@@ -30,6 +30,7 @@ pub struct Config {
     pub gateway: GatewayConfig,
     pub tenants: TenantsConfig,
     pub privacy: PrivacyConfig,
+    #[expect(dead_code, reason = "its type refuses whatever is in the section")]
     pub plan: PlanConfig,
     pub journeys: Vec<JourneyDefinition>,
     pub processor: ProcessorConfig,
@@ -57,7 +58,7 @@ pub struct SchemaRegistryConfig {
 
 /// Loads defaults < the named file < environment.
 pub fn load(args: &ConfigArgs) -> Result<Config, ConfigError> {
-    service_kit::config::load(sources(args))
+    checked(service_kit::config::load(sources(args))?)
 }
 
 /// Loads what `ttf dev` runs on: everything below `data_dir`, listening on `listen`. Options given on the command
@@ -74,7 +75,24 @@ pub fn load_dev(
     let sources = sources(args)
         .with_layer("the built-in settings of `ttf dev`", DEV)
         .with_value("the data folder", dev_paths(data_dir));
-    service_kit::config::load(sources.with_flags(flags))
+    checked(service_kit::config::load(sources.with_flags(flags))?)
+}
+
+/// What the types cannot say: each part's own rules.
+fn checked(config: Config) -> Result<Config, ConfigError> {
+    fn problem(error: impl std::fmt::Display) -> Problem {
+        Problem { path: String::new(), origin: None, message: error.to_string() }
+    }
+    let problems: Vec<_> = [
+        config.gateway.validate().map_err(problem),
+        Policy::compile(&config.privacy).map(drop).map_err(problem),
+        ttf_processor::check(&config.journeys).map_err(problem),
+        config.alerter.check().map_err(problem),
+    ]
+    .into_iter()
+    .filter_map(Result::err)
+    .collect();
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
 }
 
 fn sources(args: &ConfigArgs) -> Sources {

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod demo;
 mod gateway_client;
+mod output;
 mod process;
 mod send;
 mod tail;
@@ -33,8 +34,11 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    #[cfg(feature = "failpoints")]
+    let _failpoints = fail::FailScenario::setup();
     match run(cli.command) {
         Ok(code) => code,
+        Err(error) if error.is::<output::ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("ttf: {error:#}");
             let code = if error.is::<service_kit::config::ConfigError>() { exit::CONFIG } else { exit::FAILURE };
@@ -47,7 +51,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     // Every TLS client of the process uses this provider; a second install is the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async move {
+    let outcome = runtime.block_on(async move {
         match command {
             Command::Dev(args) => process::dev(args).await,
             Command::All(args) => process::serve(process::Roles::ALL, args).await,
@@ -65,5 +69,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::User(args) => user::run(args).await,
             Command::Demo(args) => demo::run(args).await,
         }
-    })
+    });
+    // What still blocks on a thread (a read of a topic, a server that does not answer) holds nothing that must be kept.
+    runtime.shutdown_background();
+    outcome
 }

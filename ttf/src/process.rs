@@ -7,9 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::Router;
-use service_kit::Kit;
+use service_kit::{
+    Kit,
+    config::{ConfigError, Problem},
+};
 use sink_archiver::live_view::LiveView;
 use stream_runtime::log::{Log, LogConfig};
 use telemetry_schemas::{Codec, TtfRecord};
@@ -17,7 +20,7 @@ use telemetry_schemas::{Codec, TtfRecord};
 use crate::{
     cli::{ConfigArgs, DevArgs},
     config::{self, Config},
-    tail, topics,
+    output, tail, topics,
 };
 
 /// Which services a process runs.
@@ -44,10 +47,11 @@ pub async fn serve(roles: Roles, args: ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(&args)?;
     service_kit::telemetry::init(&config.service)?;
     if matches!(config.log, LogConfig::Embedded(_)) && roles != Roles::ALL {
-        bail!(
-            "an embedded log lives in one process: run `ttf dev` or `ttf all`, or set `log.kind: kafka` for `ttf {}`",
+        let message = format!(
+            "an embedded log lives in one process: run `ttf dev` or `ttf all`, or set `kafka` here for `ttf {}`",
             roles.name
         );
+        return Err(ConfigError::from(Problem { path: "log.kind".to_owned(), origin: None, message }).into());
     }
     let drain = config.service.drain_timeout.as_std();
     let kit = Kit::new(roles.name);
@@ -61,12 +65,15 @@ pub async fn serve(roles: Roles, args: ConfigArgs) -> anyhow::Result<ExitCode> {
 
 /// Runs everything on embedded defaults below one folder.
 pub async fn dev(args: DevArgs) -> anyhow::Result<ExitCode> {
-    prepare_folder(&args.data_dir)?;
     let config = config::load_dev(&args.config, &args.data_dir, args.listen)?;
+    // Before anything is made: whether there is a place to listen at the end.
+    drop(service_kit::net::listen(config.gateway.listen, "--listen").await?);
+    prepare_folder(&args.data_dir)?;
     service_kit::telemetry::init(&config.service)?;
     let drain = config.service.drain_timeout.as_std();
     let kit = Kit::new("dev");
     kit.handle_signals()?;
+    service_kit::telemetry::log_start(kit.service(), &config.service.environment);
     let address = start(config, Roles::ALL, DevRoutes::Present, &kit).await?.context("the gateway runs in dev")?;
     greet(address, &args.data_dir);
     kit.join(drain).await?;
@@ -102,7 +109,7 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
     }
     let (true, Some(live_view)) = (roles.gateway, live_view) else { return Ok(None) };
     let routes = match dev {
-        DevRoutes::Present => tail::server::router(log.clone(), Arc::new(codec.clone())),
+        DevRoutes::Present => tail::server::router(log.clone(), Arc::new(codec.clone()), kit.shutdown()),
         DevRoutes::Absent => Router::new(),
     };
     let lookup = Arc::new(LiveJourneys(live_view));
@@ -146,7 +153,8 @@ fn greet(address: SocketAddr, data_dir: &Path) {
     };
     let url = format!("http://{}", SocketAddr::new(host, address.port()));
     let option = if address.port() == 8080 { String::new() } else { format!(" --url {url}") };
-    anstream::println!(
+    // Nobody has to read it.
+    let _ = output::line(format_args!(
         "ttf is ready on {url}, everything is kept in {}
 
 Three things to try in another terminal:
@@ -156,5 +164,5 @@ Three things to try in another terminal:
 
 Ctrl-C ends it; what was accepted is still there at the next start.",
         data_dir.display()
-    );
+    ));
 }

@@ -14,6 +14,7 @@ use crate::{
     cli::SendArgs,
     exit,
     gateway_client::{BatchAnswer, GatewayClient},
+    output,
 };
 
 /// Rejected events shown one by one; the rest is counted.
@@ -54,13 +55,13 @@ pub async fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
         progress.inc(batch.lines as u64);
     }
     progress.finish_and_clear();
-    println!(
+    output::line(format_args!(
         "accepted {}, duplicate {}, rejected {}{}",
         tally.accepted,
         tally.duplicate,
         tally.rejected,
         if tally.other > 0 { format!(", not taken {}", tally.other) } else { String::new() }
-    );
+    ))?;
     let failed = tally.rejected + tally.other > 0;
     Ok(if failed { ExitCode::from(exit::FAILURE) } else { ExitCode::SUCCESS })
 }

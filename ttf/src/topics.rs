@@ -10,10 +10,11 @@ use telemetry_schemas::topics::{self, Topic};
 use crate::{
     cli::ConfigArgs,
     config::{self, Config},
-    exit,
+    exit, output,
 };
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// For one answer of the brokers.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The catalogue as this configuration wants it.
 pub fn specs(config: &Config) -> Vec<TopicSpec> {
@@ -56,7 +57,7 @@ pub async fn plan(args: ConfigArgs) -> anyhow::Result<ExitCode> {
                 plan,
             ]);
         }
-        anstream::println!("{table}");
+        output::line(&table)?;
         if differs {
             anstream::eprintln!("{GROWTH}");
         }
@@ -80,7 +81,7 @@ pub async fn apply(args: ConfigArgs) -> anyhow::Result<ExitCode> {
             };
             table.add_row([name, outcome]);
         }
-        anstream::println!("{table}");
+        output::line(&table)?;
         if differs {
             anstream::eprintln!("{GROWTH}");
         }

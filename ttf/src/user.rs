@@ -13,6 +13,7 @@ use crate::{
     cli::UserArgs,
     config, exit,
     gateway_client::{self, GatewayClient},
+    output,
     tail::duration,
 };
 
@@ -35,14 +36,14 @@ pub async fn run(args: UserArgs) -> anyhow::Result<ExitCode> {
     }
     let body: Value = response.json().await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&body)?);
+        output::line(serde_json::to_string_pretty(&body)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let records = body["journeys"].as_array().cloned().unwrap_or_default();
     for record in records {
         let record: TtfRecord = from_json(record).context("the gateway's answer is not a record")?;
         let definition = config.journeys.iter().find(|definition| definition.id == record.journey);
-        anstream::println!("{}", describe(&record, definition, now_ms()));
+        output::line(describe(&record, definition, now_ms()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,13 +2,12 @@
 
 use std::{io::BufRead, process::ExitCode};
 
-use crate::{cli::ValidateArgs, config, exit, send};
+use crate::{cli::ValidateArgs, config, exit, output, send};
 
 pub fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(&args.config)?;
-    ttf_processor::check(&config.journeys)?;
     let Some(path) = args.events else {
-        println!("configuration is valid");
+        output::line("configuration is valid")?;
         return Ok(ExitCode::SUCCESS);
     };
     let limits = ingest_gateway::validate::Limits::from(&config.gateway);
@@ -29,6 +28,6 @@ pub fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    println!("{checked} events checked, {wrong} not valid");
+    output::line(format_args!("{checked} events checked, {wrong} not valid"))?;
     Ok(if wrong > 0 { ExitCode::from(exit::FAILURE) } else { ExitCode::SUCCESS })
 }

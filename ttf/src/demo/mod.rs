@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use service_kit::clock::now_ms;
 use telemetry_schemas::{TtfRecord, json::from_json};
 
-use crate::{cli::DemoArgs, config, gateway_client::GatewayClient};
+use crate::{cli::DemoArgs, config, gateway_client::GatewayClient, output};
 
 /// Users a request: at most five events each.
 const USERS_A_REQUEST: usize = 200;
@@ -34,9 +34,6 @@ const REFRESH: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_secs(30);
 
 pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    if args.speed_up <= 0.0 || args.hours <= 0.0 {
-        bail!("--speed-up and --hours must be greater than 0");
-    }
     let config = config::load(&args.config)?;
     let definition = config.journeys.into_iter().next().context("no journey is configured")?;
     let client = GatewayClient::new(&args.gateway)?;
@@ -49,13 +46,13 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let mut sent_until = started;
     let mut events = 0_u64;
     let begin = Instant::now();
-    anstream::println!(
+    output::line(format_args!(
         "{} users signed up within the last {} h; replaying {}× faster against {}",
         args.users,
         args.hours,
         args.speed_up,
         client.url()
-    );
+    ))?;
     while sent < users.len() {
         let simulated_ms = started - (args.hours * 3_600_000.0) as i64
             + (begin.elapsed().as_secs_f64() * 1_000.0 * args.speed_up) as i64;
@@ -73,12 +70,15 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     }
     let settled = settle(&client, &users, sent_until, &mut known).await?;
     screen.show(&table::render(&definition, &known, sent, users.len(), now_ms()))?;
-    anstream::println!("{events} events sent and acknowledged in {:.1} s", begin.elapsed().as_secs_f64());
+    output::line(format_args!("{events} events sent and acknowledged in {:.1} s", begin.elapsed().as_secs_f64()))?;
     if !settled {
-        anstream::println!("not every event has come through the pipe yet: {} s were not enough", SETTLE.as_secs());
+        output::line(format_args!(
+            "not every event has come through the pipe yet: {} s were not enough",
+            SETTLE.as_secs()
+        ))?;
     }
     if let Some(user) = example(&known) {
-        anstream::println!("look at one of them:  ttf user {user}");
+        output::line(format_args!("look at one of them:  ttf user {user}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

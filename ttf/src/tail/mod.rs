@@ -5,7 +5,7 @@ pub use line::duration;
 mod read;
 pub mod server;
 
-use std::{io::Write, ops::ControlFlow, process::ExitCode, sync::Arc};
+use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
@@ -15,8 +15,8 @@ use telemetry_schemas::{EventTime, topics};
 use tokio_util::io::StreamReader;
 
 use crate::{
-    cli::{ConfigArgs, GatewayArgs, Stream, TailArgs},
-    config, gateway_client,
+    cli::{ConfigArgs, GatewayArgs, Stream, TailArgs, TailSource},
+    config, gateway_client, output,
 };
 
 /// Where to start reading.
@@ -69,17 +69,15 @@ impl Stream {
 
 pub async fn run(args: TailArgs) -> anyhow::Result<ExitCode> {
     let from = From::parse(&args.from)?;
-    if args.config.is_some() {
-        from_log(&args, from).await?;
-    } else {
-        let url = args.url.clone().unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
-        from_dev(&args, &url).await?;
+    match args.source(|name| std::env::var(name).ok().filter(|value| !value.is_empty())) {
+        TailSource::Config(path) => from_log(&args, path, from).await?,
+        TailSource::Url(url) => from_dev(&args, &url).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn from_log(args: &TailArgs, from: From) -> anyhow::Result<()> {
-    let config = config::load(&ConfigArgs { config: args.config.clone() })?;
+async fn from_log(args: &TailArgs, path: PathBuf, from: From) -> anyhow::Result<()> {
+    let config = config::load(&ConfigArgs { config: Some(path) })?;
     if matches!(config.log, LogConfig::Embedded(_)) {
         bail!("an embedded log is read through the process that holds it: use `--url http://127.0.0.1:8080`");
     }
@@ -95,6 +93,7 @@ async fn from_log(args: &TailArgs, from: From) -> anyhow::Result<()> {
             follow,
             &mut |value| match value.map(|value| print(stream, &value, json)) {
                 Some(Err(_)) => ControlFlow::Break(()),
+                None if output::reader_gone() => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
             },
         )
@@ -120,6 +119,9 @@ async fn from_dev(args: &TailArgs, url: &str) -> anyhow::Result<()> {
     let mut lines = tokio::io::AsyncBufReadExt::lines(body);
     while let Some(text) = lines.next_line().await.context("the connection broke")? {
         if text.is_empty() {
+            if output::reader_gone() {
+                break;
+            }
             continue;
         }
         let value: Value = serde_json::from_str(&text).context("not a line of JSON")?;
@@ -131,14 +133,8 @@ async fn from_dev(args: &TailArgs, url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(stream: Stream, value: &Value, json: bool) -> std::io::Result<()> {
-    let mut out = anstream::stdout().lock();
-    if json {
-        writeln!(out, "{value}")?;
-    } else {
-        writeln!(out, "{}", line::for_people(stream, value))?;
-    }
-    out.flush()
+fn print(stream: Stream, value: &Value, json: bool) -> anyhow::Result<()> {
+    if json { output::line(value) } else { output::line(line::for_people(stream, value)) }
 }
 
 /// What the dev server and the Kafka reader share.

@@ -14,6 +14,7 @@ use axum::{
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
+use service_kit::CancellationToken;
 use telemetry_schemas::Codec;
 use tokio::sync::mpsc;
 
@@ -39,17 +40,18 @@ fn yes() -> bool {
     true
 }
 
-pub fn router(log: SharedLog, codec: Arc<Codec>) -> Router {
+/// Ends its answers when `shutdown` comes.
+pub fn router(log: SharedLog, codec: Arc<Codec>, shutdown: CancellationToken) -> Router {
     Router::new().route(
         "/dev/v1/tail/{stream}",
         get(move |Path(stream): Path<String>, Query(params): Query<Params>| {
-            let (log, codec) = (log.clone(), codec.clone());
-            async move { tail(log, codec, &stream, &params) }
+            let (log, codec, shutdown) = (log.clone(), codec.clone(), shutdown.clone());
+            async move { tail(log, codec, &stream, &params, shutdown) }
         }),
     )
 }
 
-fn tail(log: SharedLog, codec: Arc<Codec>, stream: &str, params: &Params) -> Response {
+fn tail(log: SharedLog, codec: Arc<Codec>, stream: &str, params: &Params, shutdown: CancellationToken) -> Response {
     let Some(stream) = Stream::by_name(stream) else {
         return refuse(StatusCode::NOT_FOUND, "there is events, records, breaches, rejected and notifications");
     };
@@ -65,6 +67,7 @@ fn tail(log: SharedLog, codec: Arc<Codec>, stream: &str, params: &Params) -> Res
             Err(_) => ControlFlow::Break(()),
         };
         let outcome = read::read(&log, &codec, stream, from, follow, &mut |value| match value {
+            None if shutdown.is_cancelled() => ControlFlow::Break(()),
             None if follow => send(Bytes::from_static(b"\n")),
             None => ControlFlow::Continue(()),
             Some(value) => send(format!("{value}\n").into()),

@@ -41,6 +41,7 @@ pub(super) fn log_error_event(error: &KafkaError, reason: &str) {
         Some(RDKafkaErrorCode::PartitionEOF) => {}
         Some(
             RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
             | RDKafkaErrorCode::Resolve
             | RDKafkaErrorCode::OperationTimedOut
             | RDKafkaErrorCode::UnknownTopicOrPartition,
