@@ -35,6 +35,10 @@ async fn the_greeting_names_three_things_to_try_and_they_work() {
         if output.contains("Ctrl-C ends it") { Ok(output) } else { Err(output) }
     })
     .await;
+    let log_start = greeting.lines().find(|line| line.starts_with('{')).expect("a log line");
+    for part in ["\"starting\"", "\"service\":\"dev\"", "\"version\""] {
+        assert!(log_start.contains(part), "the log's first line says what runs: {log_start}");
+    }
     let tries: Vec<_> = greeting
         .lines()
         .skip_while(|line| !line.contains("Three things to try"))

@@ -20,6 +20,11 @@ use crate::{
 /// Rejected events shown one by one; the rest is counted.
 const SHOWN: u64 = 20;
 
+/// A request is closed at this size: well below what a gateway takes by default (5 MiB), with room for one more line.
+const REQUEST_BYTES: usize = 4 * 1024 * 1024;
+/// A longer line is told here: an event may have 32 KiB, and one such line would cost the others of its request.
+const LINE_BYTES: usize = 512 * 1024;
+
 /// What became of the lines.
 #[derive(Debug, Default)]
 struct Tally {
@@ -43,7 +48,7 @@ pub async fn run(args: SendArgs) -> anyhow::Result<ExitCode> {
         for (line, error) in &batch.broken {
             tally.rejected += 1;
             if tally.rejected <= SHOWN {
-                progress.suspend(|| eprintln!("line {}: not JSON: {error}", first_line + line));
+                progress.suspend(|| eprintln!("line {}: {error}", first_line + line));
             }
         }
         if !batch.events.is_empty() {
@@ -100,7 +105,8 @@ struct Batch {
 fn next_batch(lines: &mut dyn BufRead, size: usize) -> anyhow::Result<Batch> {
     let mut batch = Batch { lines: 0, events: Vec::new(), line_of: Vec::new(), broken: Vec::new() };
     let mut text = String::new();
-    while batch.lines < size {
+    let mut bytes = 0;
+    while batch.lines < size && bytes < REQUEST_BYTES {
         text.clear();
         if lines.read_line(&mut text).context("cannot read the events")? == 0 {
             break;
@@ -110,13 +116,18 @@ fn next_batch(lines: &mut dyn BufRead, size: usize) -> anyhow::Result<Batch> {
         if text.trim().is_empty() {
             continue;
         }
+        if text.len() > LINE_BYTES {
+            batch.broken.push((line, format!("longer than {} KiB", LINE_BYTES / 1024)));
+            continue;
+        }
+        bytes += text.len();
         match serde_json::from_str::<Map<String, Value>>(&text) {
             Ok(mut event) => {
                 event.entry("event_id").or_insert_with(|| Value::String(uuid::Uuid::now_v7().to_string()));
                 batch.events.push(event);
                 batch.line_of.push(line);
             }
-            Err(error) => batch.broken.push((line, error.to_string())),
+            Err(error) => batch.broken.push((line, format!("not JSON: {error}"))),
         }
     }
     Ok(batch)
@@ -158,5 +169,29 @@ mod tests {
         assert!(batch.events[1]["event_id"].as_str().unwrap().len() > 30, "an id is made once, before sending");
         let rest = next_batch(&mut lines, 4).unwrap();
         assert_eq!(rest.lines, 1);
+    }
+
+    #[test]
+    fn a_batch_ends_before_it_is_more_than_a_request_may_be() {
+        let line = format!("{{\"padding\":\"{}\"}}\n", "x".repeat(400_000));
+        let text = line.repeat(30);
+        let mut lines = BufReader::new(text.as_bytes());
+        let mut sizes = Vec::new();
+        loop {
+            let batch = next_batch(&mut lines, 2_500).unwrap();
+            if batch.lines == 0 {
+                break;
+            }
+            sizes.push(batch.events.len());
+        }
+        assert_eq!(sizes, [11, 11, 8]);
+    }
+
+    #[test]
+    fn a_line_no_gateway_would_take_costs_no_other_line() {
+        let text = format!("{{\"a\":1}}\n{{\"padding\":\"{}\"}}\n{{\"b\":1}}\n", "x".repeat(LINE_BYTES));
+        let batch = next_batch(&mut BufReader::new(text.as_bytes()), 10).unwrap();
+        assert_eq!(batch.line_of, [0, 2]);
+        assert_eq!(batch.broken, [(1, "longer than 512 KiB".to_owned())]);
     }
 }

@@ -19,7 +19,8 @@ use cohort::User;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use service_kit::clock::now_ms;
-use telemetry_schemas::{TtfRecord, json::from_json};
+use telemetry_schemas::{JourneyStatus, TtfRecord, json::from_json};
+use ttf_processor::{JourneyDefinition, journey::definition::DeadlineDefinition};
 
 use crate::{cli::DemoArgs, config, gateway_client::GatewayClient, output};
 
@@ -68,7 +69,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             tokio::time::sleep(REFRESH).await;
         }
     }
-    let settled = settle(&client, &users, sent_until, &mut known).await?;
+    let settled = settle(&client, &definition, &users, sent_until, &mut known).await?;
     screen.show(&table::render(&definition, &known, sent, users.len(), now_ms()))?;
     output::line(format_args!("{events} events sent and acknowledged in {:.1} s", begin.elapsed().as_secs_f64()))?;
     if !settled {
@@ -135,25 +136,37 @@ async fn journey(client: GatewayClient, user_id: String) -> anyhow::Result<Optio
     first.map(|record| from_json(record).context("the gateway's answer is not a record")).transpose()
 }
 
-/// Waits until the gateway knows of every user as many milestones as were sent.
+/// Waits until the gateway knows of every user as many milestones as were sent, and of every deadline that had
+/// passed by then.
 async fn settle(
     client: &GatewayClient,
+    definition: &JourneyDefinition,
     users: &[User],
     sent_until: i64,
     known: &mut HashMap<String, TtfRecord>,
 ) -> anyhow::Result<bool> {
     let deadline = Instant::now() + SETTLE;
+    let passed_by = now_ms();
     loop {
         ask(client, users, usize::MAX, known).await?;
         let complete = users.iter().all(|user| {
             let sent = user.milestones.iter().filter(|(_, at)| *at <= sent_until).count();
-            known.get(&user.id).is_some_and(|record| table::milestones_reached(record) >= sent)
+            known.get(&user.id).is_some_and(|record| {
+                table::milestones_reached(record) >= sent && judged(definition, record, passed_by)
+            })
         });
         if complete || Instant::now() > deadline {
             return Ok(complete);
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
+}
+
+/// Whether the record knows of every deadline that the user had missed by `now_ms`.
+fn judged(definition: &JourneyDefinition, record: &TtfRecord, now_ms: i64) -> bool {
+    let missed = |deadline: &&DeadlineDefinition| record.signup_at.0 + deadline.after.millis() <= now_ms;
+    record.status != JourneyStatus::InProgress
+        || definition.deadlines.iter().filter(missed).all(|deadline| record.breach_level >= Some(deadline.level))
 }
 
 /// A user worth a look: late if there is one.

@@ -1,0 +1,119 @@
+//! `/metrics` of a running `ttf dev`: the documented names, with the documented labels.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use serde_json::json;
+use ttf_tests::{
+    dev::{Dev, PIPE},
+    observe, wait,
+};
+
+/// Names with the labels that are promised; a histogram's series are its `_bucket`, `_sum` and `_count`.
+const COUNTERS_AND_GAUGES: &[(&str, &[&str])] = &[
+    ("ttf_gateway_requests_total", &["route", "code"]),
+    ("ttf_events_received_total", &["tenant", "source"]),
+    ("ttf_events_total", &["tenant", "source", "outcome"]),
+    ("ttf_events_rejected_total", &["tenant", "reason"]),
+    ("ttf_pii_redactions_total", &["class", "action"]),
+    ("ttf_journeys_started_total", &["journey"]),
+    ("ttf_journeys_completed_total", &["journey"]),
+    ("ttf_journeys_in_progress", &["journey", "stage"]),
+    ("ttf_stage_target_seconds", &["journey", "stage"]),
+    ("ttf_stage_within_target_total", &["journey", "stage"]),
+    ("ttf_breaches_total", &["journey", "level"]),
+    ("ttf_breaches_open", &["journey", "level"]),
+    ("ttf_processor_restore_remaining_records", &["partition"]),
+    ("ttf_processor_rebalances_total", &[]),
+    ("ttf_consumer_lag_records", &["topic", "partition"]),
+    ("ttf_consumer_oldest_unprocessed_seconds", &[]),
+    ("ttf_sink_deliveries_total", &["sink", "outcome"]),
+    ("ttf_sink_backlog_records", &["sink"]),
+    ("ttf_alert_deliveries_total", &["receiver", "outcome"]),
+    ("ttf_build_info", &["version", "commit"]),
+];
+const HISTOGRAMS: &[(&str, &[&str])] = &[
+    ("ttf_gateway_request_duration_seconds", &["route"]),
+    ("ttf_event_lag_seconds", &[]),
+    ("ttf_stage_duration_seconds", &["journey", "stage", "segment"]),
+    ("ttf_total_seconds", &["journey"]),
+    ("ttf_processor_commit_duration_seconds", &[]),
+    ("ttf_pipeline_latency_seconds", &[]),
+];
+
+/// The label names of every series, by metric.
+fn labels(page: &BTreeMap<String, f64>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut labels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for series in page.keys() {
+        let (name, rest) = series.split_once('{').unwrap_or((series, ""));
+        let names = labels.entry(name.to_owned()).or_default();
+        names.extend(rest.trim_end_matches('}').split("\",").filter_map(|label| {
+            let (name, _) = label.split_once("=\"")?;
+            Some(name.to_owned())
+        }));
+    }
+    labels
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_figures_are_there_with_their_labels_and_agree_with_what_was_sent() {
+    let dev = Dev::start().await;
+    let now = jiff::Timestamp::now();
+    let at = |minutes: i64| (now - jiff::SignedDuration::from_mins(minutes)).to_string();
+    let milestone = |user: &str, name: &str, ago: i64| {
+        json!({"event_name": name, "event_type": "ttf_milestone", "user_id": user, "timestamp": at(ago),
+               "event_id": format!("{user}:{name}"), "context": {"ip": "203.0.113.7"}})
+    };
+    let names = ["signup", "first_project_created", "first_agent_created", "first_workflow_created", "first_success"];
+    let mut events: Vec<_> =
+        names.iter().zip([30, 28, 20, 10, 5]).map(|(name, ago)| milestone("quick", name, ago)).collect();
+    events.push(milestone("late", "signup", 100));
+    events.push(json!({"event_name": "x"}));
+    let (status, answer) = dev.post(&json!(events)).await;
+    assert_eq!(status, 207, "{answer}");
+
+    let one = |name: &str| format!("{name}{{journey=\"onboarding\"}}");
+    let page = wait::until("the figures are complete", PIPE, || async {
+        let page = observe::metrics(&dev.url).await;
+        let value = |series: &str| page.get(series).copied().unwrap_or_default();
+        let done = value(&one("ttf_journeys_completed_total")) >= 1.0
+            && observe::sum(&page, "ttf_breaches_open") >= 1.0
+            && observe::sum(&page, "ttf_sink_deliveries_total") > 0.0
+            && observe::sum(&page, "ttf_alert_deliveries_total") > 0.0
+            && observe::sum(&page, "ttf_pipeline_latency_seconds_count") > 0.0;
+        if done { Ok(page) } else { Err(format!("{:?}", page.keys().collect::<Vec<_>>())) }
+    })
+    .await;
+
+    let there = labels(&page);
+    let mut missing = Vec::new();
+    let mut check = |name: &str, shown: &str, wanted: &[&str]| match there.get(shown) {
+        None => missing.push(format!("{name} is missing")),
+        Some(labels) => missing.extend(
+            wanted.iter().filter(|label| !labels.contains(**label)).map(|label| format!("{name} has no {label}")),
+        ),
+    };
+    for (name, wanted) in COUNTERS_AND_GAUGES {
+        check(name, name, wanted);
+    }
+    for (name, wanted) in HISTOGRAMS {
+        check(name, &format!("{name}_count"), wanted);
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+
+    let outcome = |outcome: &str| {
+        page.get(&format!("ttf_events_total{{outcome=\"{outcome}\",source=\"http\",tenant=\"default\"}}"))
+            .copied()
+            .unwrap_or_default()
+    };
+    assert_eq!((outcome("accepted"), outcome("rejected")), (6.0, 1.0));
+    assert_eq!(observe::sum(&page, "ttf_events_received_total"), 7.0);
+    assert_eq!(observe::sum(&page, "ttf_events_total"), 7.0, "received is the sum of the outcomes");
+    assert_eq!(page[&one("ttf_journeys_started_total")], 2.0);
+    assert_eq!(page[&one("ttf_journeys_completed_total")], 1.0);
+    assert_eq!(observe::sum(&page, "ttf_journeys_in_progress"), 1.0);
+    assert_eq!(page["ttf_breaches_open{journey=\"onboarding\",level=\"warning\"}"], 1.0);
+    assert_eq!(page["ttf_total_seconds_sum{journey=\"onboarding\"}"], Duration::from_secs(25 * 60).as_secs_f64());
+}
