@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use ttf_tests::{
     command::{self, run},
     dev::Dev,
-    process::free_port,
+    process::{Ttf, free_port},
     servers::{OwnKafka, workspace},
 };
 
@@ -117,6 +117,14 @@ fn a_wrong_configuration_is_refused_by_every_role_with_place_and_remedy() {
             assert!(ran.stderr.starts_with("ttf: ") && ran.stderr.contains(says), "{command} {name}: {ran:?}");
         }
     }
+    for (name, value, says) in [
+        ("TELEMETRY__GATEWAY__LISTN", "127.0.0.1:1", "did you mean"),
+        ("TELEMETRY__SERVICE__LOG_LEVEL", "info,ttf=loud", "service.log_level"),
+        ("TELEMETRY__GATEWAY__LISTEN", "nowhere", "gateway.listen"),
+    ] {
+        let listen = ["dev", "--data-dir", "made"];
+        command::run_with(folder, &listen, &[(name, value)], "").assert_one_line(CONFIG, &[says]);
+    }
     run(folder, &["all", "--config", "absent.yaml"]).assert_one_line(CONFIG, &["absent.yaml", "No such file"]);
     assert!(!folder.join("ttf-data").exists(), "nothing was made");
     assert_eq!(run(folder, &["validate"]).ok(), "configuration is valid\n");
@@ -128,6 +136,30 @@ fn a_role_of_its_own_needs_a_log_that_several_processes_share() {
     for role in ["gateway", "processor", "archiver", "alerter"] {
         run(folder.path(), &[role]).assert_one_line(CONFIG, &["log.kind", "`ttf dev` or `ttf all`", role]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_in_one_process_also_runs_on_the_embedded_log_and_asks_for_keys() {
+    let folder = folder();
+    let (port, admin) = (free_port(), free_port());
+    let settings = json!({
+        "service": { "admin_listen": format!("127.0.0.1:{admin}") },
+        "gateway": { "listen": format!("127.0.0.1:{port}") },
+    });
+    let config = write(folder.path(), "all.yaml", &settings.to_string());
+    let mut all = Ttf::start("all", folder.path(), &["all", "--config", &config]);
+    all.ready(&format!("http://127.0.0.1:{admin}/ready"), Duration::from_secs(60)).await;
+    let client = ttf_tests::http::client();
+    for (event_type, status) in [("test", 202), ("track", 401)] {
+        let body = json!({"events": [{ "event_name": "test", "event_type": event_type, "user_id": "u" }]});
+        let request = client.post(format!("http://127.0.0.1:{port}/api/v1/events")).json(&body);
+        assert_eq!(request.send().await.unwrap().status(), status, "{event_type}");
+    }
+    run(folder.path(), &["all", "--config", &config])
+        .assert_one_line(1, &[&format!("127.0.0.1:{admin}"), "in use", "service.admin_listen"]);
+    let refused = run(folder.path(), &["user", "u", "--url", &format!("http://127.0.0.1:{port}")]);
+    refused.assert_one_line(1, &["answered 401"]);
+    assert!(all.terminate(Duration::from_secs(12)).success(), "{}", all.output());
 }
 
 #[test]
@@ -151,7 +183,7 @@ fn a_gateway_that_is_not_there_is_named_in_one_line() {
     let events = write(folder.path(), "events.ndjson", "{\"event_name\":\"test\",\"event_type\":\"test\"}\n");
     for arguments in [&["send", &events][..], &["user", "u"], &["demo", "--users", "1"], &["tail", "events"]] {
         let ran = run(folder.path(), &[arguments, &["--url", &url]].concat());
-        ran.assert_one_line(1, &[&format!("ttf: no answer from {url}"), "ttf dev"]);
+        ran.assert_one_line(1, &[&format!("ttf: no answer from {url}"), "ttf dev", "Connection refused"]);
     }
     run(folder.path(), &["send", "absent.ndjson", "--url", &url]).assert_one_line(1, &["cannot open absent.ndjson"]);
 }
@@ -182,16 +214,13 @@ async fn send_splits_a_big_file_into_requests_the_gateway_takes() {
     let dev = Dev::start().await;
     // 9 MB: twice what one request may hold, and more events than one may.
     let padding = "x".repeat(3_000);
-    let lines: String = (0..3_000)
+    let lines: Vec<_> = (0..3_000)
         .map(|n| {
-            let event = json!({
-                "event_name": "page", "event_type": "page", "user_id": format!("u{n}"),
-                "properties": { "padding": padding },
-            });
-            format!("{event}\n")
+            let (user, properties) = (format!("u{n}"), json!({ "padding": padding }));
+            json!({ "event_name": "page", "event_type": "page", "user_id": user, "properties": properties }).to_string()
         })
         .collect();
-    let path = write(dev.folder(), "big.ndjson", &lines);
+    let path = write(dev.folder(), "big.ndjson", &(lines.join("\n") + "\n"));
     for batch in ["500", "2500"] {
         assert_eq!(dev.run(&["send", &path, "--batch", batch]).ok(), "accepted 3000, duplicate 0, rejected 0\n");
     }

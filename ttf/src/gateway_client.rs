@@ -60,6 +60,16 @@ impl GatewayClient {
         self.with_key(self.http.get(format!("{}{path}", self.url)))
     }
 
+    /// Sends a request made by [`Self::get`].
+    pub async fn ask(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
+        // The address is named once, and a user's id that is part of it not at all.
+        request
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url)
+            .with_context(|| format!("no answer from {} (is it running? `ttf dev` starts one)", self.url))
+    }
+
     fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         match &self.api_key {
             Some(key) => request.bearer_auth(key),
@@ -77,10 +87,7 @@ impl GatewayClient {
                 .with_key(self.http.post(format!("{}/api/v1/events", self.url)))
                 .header("content-type", "application/json")
                 .body(body.clone());
-            let response = request
-                .send()
-                .await
-                .with_context(|| format!("no answer from {} (is it running? `ttf dev` starts one)", self.url))?;
+            let response = self.ask(request).await?;
             let status = response.status().as_u16();
             match status {
                 202 | 207 | 422 => return Ok(response.json().await?),

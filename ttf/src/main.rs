@@ -41,8 +41,9 @@ fn main() -> ExitCode {
         Err(error) if error.is::<output::ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("ttf: {error:#}");
-            let code = if error.is::<service_kit::config::ConfigError>() { exit::CONFIG } else { exit::FAILURE };
-            ExitCode::from(code)
+            let misconfigured =
+                error.is::<service_kit::config::ConfigError>() || error.is::<service_kit::telemetry::InitError>();
+            ExitCode::from(if misconfigured { exit::CONFIG } else { exit::FAILURE })
         }
     }
 }

@@ -21,11 +21,7 @@ pub async fn run(args: UserArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(&args.config)?;
     let client = GatewayClient::new(&args.gateway)?;
     let path = format!("/api/v1/users/{}/journey", percent_encode(&args.user_id));
-    let response = client
-        .get(&path)
-        .send()
-        .await
-        .with_context(|| format!("no answer from {} (is it running? `ttf dev` starts one)", client.url()))?;
+    let response = client.ask(client.get(&path)).await?;
     match response.status().as_u16() {
         200 => {}
         404 => {

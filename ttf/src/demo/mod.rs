@@ -125,7 +125,7 @@ async fn ask(
 }
 
 async fn journey(client: GatewayClient, user_id: String) -> anyhow::Result<Option<TtfRecord>> {
-    let response = client.get(&format!("/api/v1/users/{user_id}/journey")).send().await?;
+    let response = client.ask(client.get(&format!("/api/v1/users/{user_id}/journey"))).await?;
     match response.status().as_u16() {
         200 => {}
         404 => return Ok(None),

@@ -103,13 +103,11 @@ async fn from_log(args: &TailArgs, path: PathBuf, from: From) -> anyhow::Result<
 
 async fn from_dev(args: &TailArgs, url: &str) -> anyhow::Result<()> {
     let client = gateway_client::GatewayClient::new(&GatewayArgs { url: url.to_owned(), api_key: None })?;
-    let response = client
+    let request = client
         .get(&format!("/dev/v1/tail/{}", args.stream.name()))
         .query(&[("from", args.from.as_str()), ("follow", if args.no_follow { "false" } else { "true" })])
-        .timeout(std::time::Duration::from_secs(365 * 24 * 3600))
-        .send()
-        .await
-        .with_context(|| format!("no answer from {url} (is `ttf dev` running? for Kafka give --config)"))?;
+        .timeout(std::time::Duration::from_secs(365 * 24 * 3600));
+    let response = client.ask(request).await?;
     match response.status().as_u16() {
         200 => {}
         404 => bail!("{url} has no tail: it is not a `ttf dev` (for Kafka give --config)"),
