@@ -17,7 +17,8 @@ prerequisites:
 
 dev: prerequisites ## Build and start everything on http://127.0.0.1:8080 (ARGS='--listen …' to change)
 	@cargo build --bin ttf --locked
-	@exec $(CARGO_TARGET_DIR)/debug/ttf dev $(ARGS)
+	@mkdir -p bin && ln -sfn $(CARGO_TARGET_DIR)/debug/ttf bin/ttf
+	@exec bin/ttf dev $(ARGS)
 
 build: prerequisites ## Build the release binary
 	cargo build --release --bin ttf --locked

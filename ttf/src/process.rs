@@ -153,16 +153,22 @@ fn greet(address: SocketAddr, data_dir: &Path) {
     };
     let url = format!("http://{}", SocketAddr::new(host, address.port()));
     let option = if address.port() == 8080 { String::new() } else { format!(" --url {url}") };
+    let ttf = called();
     // Nobody has to read it.
     let _ = output::line(format_args!(
         "ttf is ready on {url}, everything is kept in {}
 
 Three things to try in another terminal:
   curl -X POST {url}/api/v1/events -H 'Content-Type: application/json' -d '{{\"events\":[{{\"event_name\":\"test\",\"event_type\":\"test\"}}]}}'
-  ttf demo{option}
-  ttf tail records --from beginning{option}
+  {ttf} demo{option}
+  {ttf} tail records --from beginning{option}
 
 Ctrl-C ends it; what was accepted is still there at the next start.",
         data_dir.display()
     ));
+}
+
+/// How to call this program again: by the path it was called by, or by its name.
+fn called() -> String {
+    std::env::args().next().filter(|path| path.contains('/')).unwrap_or_else(|| "ttf".to_owned())
 }
