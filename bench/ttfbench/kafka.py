@@ -28,8 +28,9 @@ class Settings:
         return cls(*(os.environ[f"TTF_TEST_{name}"] for name in names))
 
 
-def server_pids() -> list[int]:
-    return [int(file.read_text()) for file in Path(os.environ["TTF_SERVICES_DIR"]).glob("*/pid")]
+def server_pids() -> dict[str, int]:
+    """Process ids by the servers' names."""
+    return {file.parent.name: int(file.read_text()) for file in Path(os.environ["TTF_SERVICES_DIR"]).glob("*/pid")}
 
 
 def everything(binary: Path, folder: Path, settings: Settings) -> Process:
