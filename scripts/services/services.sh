@@ -159,8 +159,14 @@ up() {
   for name in "${names[@]}"; do
     case " ${all[*]} " in *" $name "*) ;; *) fail "no server named \`$name\`; there are: ${all[*]}" ;; esac
     if is_up "$name"; then say "$name is up already"; continue; fi
-    rm -rf "${run:?}/$name"; mkdir -p "$run/$name"
-    "start_$name"
+    # A free port may be taken by another before the server has it: then once more, on another one.
+    for attempt in 1 2 3; do
+      rm -rf "${run:?}/$name"; mkdir -p "$run/$name"
+      # In the background, because `set -e` does not hold inside a condition.
+      ("start_$name") &
+      if wait $!; then break; fi
+      [ $attempt -lt 3 ] || exit 1
+    done
     say "$name is up (pid $(cat "$run/$name/pid"))"
   done
   export_line TTF_TEST_PYTHON "$servers/python/bin/python"

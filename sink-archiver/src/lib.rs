@@ -19,4 +19,4 @@ mod samples;
 
 pub use config::{ArchiveConfig, RetentionConfig};
 pub use live_view::{LiveView, open_live_view};
-pub use run::{DATABASE_GROUP, OBJECTS_GROUP, migrate, run};
+pub use run::{EVENTS_GROUP, JOURNEYS_GROUP, OBJECTS_GROUP, migrate, run};

@@ -1,4 +1,5 @@
-//! Starts the archiver: two consumer groups, one per store, so that neither waits for the other.
+//! Starts the archiver: a consumer group per store, and in the database one for events and one for what is computed
+//! from them, so that none waits for another.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,8 +22,11 @@ use crate::{
     rejects::Rejects,
 };
 
-/// Consumer group of the database sink.
-pub const DATABASE_GROUP: &str = "ttf-archiver-database";
+/// Consumer group that writes events to the database.
+pub const EVENTS_GROUP: &str = "ttf-archiver-events";
+/// Consumer group that writes journeys and breaches to the database and the live view, and erases. Apart from the
+/// events, so that a backlog of those delays no journey.
+pub const JOURNEYS_GROUP: &str = "ttf-archiver-journeys";
 /// Consumer group of the object sink.
 pub const OBJECTS_GROUP: &str = "ttf-archiver-objects";
 
@@ -60,7 +64,15 @@ pub async fn run(
         if !wait_for_database(&*database, &config, &started).await? {
             return Ok(());
         }
-        start_database_sink(&database, &log, &codec, live_view, &started)?;
+        let sinks = [
+            ("database-events", EVENTS_GROUP, vec![EVENTS]),
+            ("database-journeys", JOURNEYS_GROUP, vec![TTF_RECORDS, TTF_BREACHES, ERASURES]),
+        ];
+        for (name, group, topics) in sinks {
+            let mut options = SinkOptions::new(name, group, topics.into_iter().map(str::to_owned).collect());
+            options.batch_interval = DATABASE_BATCH_INTERVAL;
+            start_database_sink(options, &database, &log, &codec, live_view.clone(), &started)?;
+        }
         start_object_sink(store, &database, &log, &codec, &config, &started)?;
         watch(&*database, &started).await;
         Ok(())
@@ -108,15 +120,13 @@ async fn wait_for_database(database: &dyn Database, config: &ArchiveConfig, kit:
 }
 
 fn start_database_sink(
+    options: SinkOptions,
     database: &Arc<dyn Database>,
     log: &Arc<dyn Log>,
     codec: &Codec,
     live_view: Arc<dyn LiveView>,
     kit: &Kit,
 ) -> anyhow::Result<()> {
-    let topics = [EVENTS, TTF_RECORDS, TTF_BREACHES, ERASURES];
-    let mut options = SinkOptions::new("database", DATABASE_GROUP, topics.map(str::to_owned).to_vec());
-    options.batch_interval = DATABASE_BATCH_INTERVAL;
     let rejects = Rejects::new(log.publisher()?, codec.clone());
     let owner = format!("{}-{}", std::process::id(), hex::encode(rand::random::<[u8; 8]>()));
     let sink = DatabaseSink::new(Arc::clone(database), live_view, codec.clone(), rejects, Metrics::new(kit), owner);

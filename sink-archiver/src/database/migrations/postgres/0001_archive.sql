@@ -112,7 +112,8 @@ CREATE TABLE stage_durations (
     release     text,
     PRIMARY KEY (tenant, user_id, journey, attempt, stage, signup_at)
 );
-CREATE INDEX stage_durations_by_stage ON stage_durations (tenant, journey, stage, signup_at);
+-- The stage first: what clears a user's stages must not take this index for theirs.
+CREATE INDEX stage_durations_by_stage ON stage_durations (stage, tenant, journey, signup_at);
 COMMENT ON TABLE stage_durations IS 'One row per stage of the newest revision of every attempt.';
 
 CREATE TABLE breaches (

@@ -108,7 +108,8 @@ CREATE TABLE stage_durations (
     release     text,
     PRIMARY KEY (tenant, user_id, journey, attempt, stage, signup_at)
 ) STRICT;
-CREATE INDEX stage_durations_by_stage ON stage_durations (tenant, journey, stage, signup_at);
+-- The stage first: what clears a user's stages must not take this index for theirs.
+CREATE INDEX stage_durations_by_stage ON stage_durations (stage, tenant, journey, signup_at);
 
 CREATE TABLE breaches (
     breach_id       text NOT NULL,
