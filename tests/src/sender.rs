@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -36,6 +37,11 @@ pub fn lines(events: &[Value], malformed: &[Malformed], seed: u64) -> Vec<Line> 
 /// Posts `lines` in batches, each in another body form. A batch without an answer, or answered with "later", is sent
 /// again as it is.
 pub async fn post(url: &str, lines: &[Line]) {
+    post_counting(url, lines, &AtomicUsize::new(0)).await;
+}
+
+/// Like [`post`]; counts the batches that are acknowledged, so that another can act in the middle of it.
+pub async fn post_counting(url: &str, lines: &[Line], acknowledged: &AtomicUsize) {
     let client = crate::http::client();
     for (number, batch) in lines.chunks(37).enumerate() {
         let broken = batch.iter().any(|line| line.broken);
@@ -51,7 +57,10 @@ pub async fn post(url: &str, lines: &[Line]) {
                 request = request.header("content-encoding", "gzip");
             }
             match request.send().await {
-                Ok(response) if matches!(response.status().as_u16(), 202 | 207 | 422) => break,
+                Ok(response) if matches!(response.status().as_u16(), 202 | 207 | 422) => {
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
                 Ok(response) if response.status().as_u16() != 503 => {
                     panic!(
                         "a batch was answered with {}: {}",

@@ -1,17 +1,26 @@
 //! 500 simulated users through the whole pipe, on both logs, with and without processes being killed.
 
-use serde_json::Value;
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use serde_json::Value;
 use ttf_tests::{
     receiver::Receiver,
     scenario::{Expected, Scenario},
     sender::{self, Line},
     system::System,
     verify::{self, Sent},
+    wait,
 };
 
 const USERS: usize = 500;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn now_ms() -> i64 {
     service_kit::clock::now_ms()
@@ -31,6 +40,26 @@ fn distinct(channels: &[&[Line]]) -> usize {
         .filter(|(_, id)| !id.starts_with('m'))
         .collect::<BTreeSet<_>>()
         .len()
+}
+
+/// Sends in four parts; in the middle of each but the last the roles are killed and started again.
+async fn kill_three_times_while_sending(system: &mut System, lines: &[Line], roles: &[&'static str]) {
+    for (number, part) in lines.chunks(lines.len().div_ceil(4)).enumerate() {
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let (url, part, counted) = (system.url.clone(), part.to_vec(), acknowledged.clone());
+        let sending = tokio::spawn(async move { sender::post_counting(&url, &part, &counted).await });
+        if number < 3 {
+            wait::until("some of the part is acknowledged", PATIENCE, || async {
+                let batches = acknowledged.load(Ordering::Relaxed);
+                if batches >= 3 { Ok(()) } else { Err(format!("{batches} batches")) }
+            })
+            .await;
+            for role in roles {
+                system.kill_and_restart(role).await;
+            }
+        }
+        sending.await.expect("everything was acknowledged");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,18 +101,7 @@ async fn killed_at_three_moments_the_embedded_pipe_loses_and_doubles_nothing() {
     let scenario = Scenario::generate(USERS, 13, now);
     let lines = sender::lines(&scenario.events, &scenario.malformed, 13);
     // The sender goes on while the process dies: what has no answer is sent again.
-    let (url, to_send) = (system.url.clone(), lines.clone());
-    let sending = tokio::spawn(async move {
-        for part in to_send.chunks(to_send.len() / 12 + 1) {
-            sender::post(&url, part).await;
-            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
-        }
-    });
-    for _ in 0..3 {
-        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-        system.kill_and_restart("dev").await;
-    }
-    sending.await.expect("everything was acknowledged");
+    kill_three_times_while_sending(&mut system, &lines, &["dev"]).await;
     let sent = Sent { events: lines.len(), distinct: distinct(&[&lines]), repeated: true };
     verify::everything(&system, &scenario, &Expected::of(&scenario, now), &sent, &receiver).await;
     system.stop();
@@ -97,19 +115,7 @@ async fn on_real_servers_a_killed_processor_and_archiver_lose_and_double_nothing
     let now = now_ms();
     let scenario = Scenario::generate(USERS, 14, now);
     let lines = sender::lines(&scenario.events, &scenario.malformed, 14);
-    let (url, to_send) = (system.url.clone(), lines.clone());
-    let sending = tokio::spawn(async move {
-        for part in to_send.chunks(to_send.len() / 12 + 1) {
-            sender::post(&url, part).await;
-            tokio::time::sleep(std::time::Duration::from_millis(400)).await;
-        }
-    });
-    for _ in 0..3 {
-        tokio::time::sleep(std::time::Duration::from_millis(900)).await;
-        system.kill_and_restart("processor").await;
-        system.kill_and_restart("archiver").await;
-    }
-    sending.await.expect("everything was acknowledged");
+    kill_three_times_while_sending(&mut system, &lines, &["processor", "archiver"]).await;
     let sent = Sent { events: lines.len(), distinct: distinct(&[&lines]), repeated: false };
     verify::everything(&system, &scenario, &Expected::of(&scenario, now), &sent, &receiver).await;
     system.stop();
