@@ -2,30 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use stream_runtime::keyed::RuntimeConfig;
-
-/// What `processor.ordinal` says when the host's name is to be asked.
-const FROM_HOSTNAME: &str = "auto";
+pub(crate) use stream_runtime::keyed::ordinal;
 
 /// The processor is all runtime; what it works out is in section `journeys`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProcessorConfig {
     pub runtime: RuntimeConfig,
-}
-
-/// The configured ordinal, or with `auto` the number a stateful set gave the host (`ttf-processor-3` → `3`),
-/// `0` where there is none.
-pub(crate) fn ordinal(configured: &str, hostname: Option<&str>) -> String {
-    if configured != FROM_HOSTNAME {
-        return configured.to_owned();
-    }
-    let number = hostname.and_then(|name| name.rsplit_once('-')).map(|(_, number)| number);
-    match number {
-        Some(number) if !number.is_empty() && number.len() <= 5 && number.bytes().all(|byte| byte.is_ascii_digit()) => {
-            number.to_owned()
-        }
-        _ => "0".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -16,9 +16,6 @@ pub use self::{
     matcher::{Comparison, Matcher, MatcherError},
 };
 
-/// What `alerter.ordinal` says when the host's name is to be asked.
-const FROM_HOSTNAME: &str = "auto";
-
 /// Who is told of breaches, when, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -152,18 +149,7 @@ impl AlerterConfig {
     /// The configured ordinal, or with `auto` the number a stateful set gave the host (`ttf-alerter-1` → `1`),
     /// `0` where there is none.
     fn ordinal(&self, hostname: Option<&str>) -> String {
-        if self.ordinal != FROM_HOSTNAME {
-            return self.ordinal.clone();
-        }
-        let number = hostname.and_then(|name| name.rsplit_once('-')).map(|(_, number)| number);
-        match number {
-            Some(number)
-                if !number.is_empty() && number.len() <= 5 && number.bytes().all(|byte| byte.is_ascii_digit()) =>
-            {
-                number.to_owned()
-            }
-            _ => "0".to_owned(),
-        }
+        stream_runtime::keyed::ordinal(&self.ordinal, hostname)
     }
 }
 

@@ -17,7 +17,7 @@ mod worker;
 
 use std::hash::Hash;
 
-pub use options::{Clock, KeyedOptions, RuntimeConfig};
+pub use options::{Clock, KeyedOptions, RuntimeConfig, ordinal};
 pub(crate) use run::Shared;
 pub use run::run;
 

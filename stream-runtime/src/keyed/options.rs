@@ -32,6 +32,24 @@ pub struct RuntimeConfig {
     pub prefetch: ByteSize,
 }
 
+/// What [`RuntimeConfig::ordinal`] says when the host's name is to be asked.
+const FROM_HOSTNAME: &str = "auto";
+
+/// The configured ordinal, or with `auto` the number a stateful set gave the host (`ttf-processor-3` → `3`),
+/// `0` where there is none.
+pub fn ordinal(configured: &str, hostname: Option<&str>) -> String {
+    if configured != FROM_HOSTNAME {
+        return configured.to_owned();
+    }
+    let number = hostname.and_then(|name| name.rsplit_once('-')).map(|(_, number)| number);
+    match number {
+        Some(number) if !number.is_empty() && number.len() <= 5 && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            number.to_owned()
+        }
+        _ => "0".to_owned(),
+    }
+}
+
 /// Tells the time, in milliseconds since the epoch.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
