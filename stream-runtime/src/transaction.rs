@@ -9,7 +9,9 @@ use std::{
 use anyhow::Context as _;
 use prometheus::IntCounterVec;
 
-use crate::log::{GroupMetadata, Log, NewRecord, NextOffset, TransactionError, Transactor, Verdict};
+use crate::log::{
+    GroupMetadata, Log, NewRecord, NextOffset, Polled, Subscription, TransactionError, Transactor, Verdict,
+};
 
 /// Between two tries of the same call: doubles from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -242,6 +244,16 @@ pub(crate) fn consumer_error(member: &str, error: crate::log::LogError) -> anyho
         _ => format!("consumer `{member}` cannot go on"),
     };
     anyhow::Error::new(error).context(context)
+}
+
+/// Lets the consumer tell what happened to the membership. Records it hands out meanwhile are read again.
+pub(crate) fn membership_event(subscription: &mut dyn Subscription, member: &str) -> anyhow::Result<Option<Polled>> {
+    match subscription.poll(1, Duration::ZERO, &mut |_| {}) {
+        Ok(Polled::Records(_)) => Ok(None),
+        Ok(event) => Ok(Some(event)),
+        Err(error) if error.is_retriable() => Ok(None),
+        Err(error) => Err(consumer_error(member, error)),
+    }
 }
 
 /// Tries a call to the log again while it is not available, at most for `timeout`.

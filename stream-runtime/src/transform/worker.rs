@@ -17,7 +17,7 @@ use crate::{
         Verdict,
     },
     positions::{InputPosition, Patience, committed_positions},
-    transaction::{Recovery, Setback, TransactionalWriter, WriterOptions, consumer_error},
+    transaction::{Recovery, Setback, TransactionalWriter, WriterOptions, consumer_error, membership_event},
 };
 
 /// Records that are visited in one poll at most.
@@ -243,15 +243,8 @@ impl<T: Transform> Worker<T> {
     /// A fenced producer often means a replaced or expelled member: let the consumer tell. Records it hands out
     /// meanwhile are read again.
     fn look_at_consumer(&mut self) -> anyhow::Result<()> {
-        match self.subscription.poll(1, Duration::ZERO, &mut |_| {}) {
-            Ok(Polled::Records(_)) => Ok(()),
-            Ok(event) => {
-                self.pending.push_back(event);
-                Ok(())
-            }
-            Err(error) if error.is_retriable() => Ok(()),
-            Err(error) => Err(consumer_error(&self.id, error)),
-        }
+        self.pending.extend(membership_event(&mut *self.subscription, &self.id)?);
+        Ok(())
     }
 
     fn outwait_staleness(&mut self) -> anyhow::Result<()> {

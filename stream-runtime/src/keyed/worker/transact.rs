@@ -7,7 +7,7 @@ use crate::{
     keyed::{store::StoreBatch, task::Flushed},
     log::{LogError, Position, TopicPartition, Verdict},
     positions::InputPosition,
-    transaction::{Recovery, Setback, consumer_error},
+    transaction::{Recovery, Setback, consumer_error, membership_event},
 };
 
 impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
@@ -87,16 +87,8 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     /// A fenced producer often means a replaced or expelled member: let the consumer tell. Records it hands out
     /// meanwhile are read again.
     fn look_at_consumer(&mut self) -> anyhow::Result<()> {
-        let polled = self.subscription.poll(1, std::time::Duration::ZERO, &mut |_| {});
-        match polled {
-            Ok(crate::log::Polled::Records(_)) => Ok(()),
-            Ok(event) => {
-                self.pending.push_back(event);
-                Ok(())
-            }
-            Err(error) if error.is_retriable() => Ok(()),
-            Err(error) => Err(consumer_error(&self.id, error)),
-        }
+        self.pending.extend(membership_event(&mut *self.subscription, &self.id)?);
+        Ok(())
     }
 
     /// Goes back to what was committed last: the stores are right, the overlays are dropped.
