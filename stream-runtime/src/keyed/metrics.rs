@@ -1,6 +1,6 @@
 //! The figures of a keyed runtime.
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use service_kit::Metrics;
 
 /// Bounds of commit durations, in seconds.
@@ -11,6 +11,10 @@ pub struct KeyedMetrics {
     pub commit_duration: Histogram,
     pub aborts: IntCounterVec,
     pub restore_remaining: IntGaugeVec,
+    pub restored_records: IntCounter,
+    pub state_bytes: IntGaugeVec,
+    pub state_entries: IntGaugeVec,
+    pub state_journal_bytes: IntGauge,
     pub rebalances: IntCounter,
     pub records_in: IntCounter,
     pub records_out: IntCounter,
@@ -37,6 +41,24 @@ impl KeyedMetrics {
                 &name("restore_remaining_records"),
                 "Offsets of the changelog still to be read before the partition is processed.",
                 &["partition"],
+            ),
+            restored_records: metrics.counter(
+                &name("restored_records_total"),
+                "Changelog records read into the local state: its rate is the speed of a restore.",
+            ),
+            state_bytes: metrics.gauge_vec(
+                &name("state_bytes"),
+                "Bytes of the local state on disk, without what is still in the journal.",
+                &["partition"],
+            ),
+            state_entries: metrics.gauge_vec(
+                &name("state_entries"),
+                "About how many entries the local state has: one per state and one per timer, more until compacted.",
+                &["partition"],
+            ),
+            state_journal_bytes: metrics.gauge(
+                &name("state_journal_bytes"),
+                "Bytes of the local state's journal on disk, shared by the partitions of the process.",
             ),
             rebalances: metrics.counter(&name("rebalances_total"), "Assignments the group has made."),
             records_in: metrics.counter(&name("records_in_total"), "Input records read, skipped ones included."),

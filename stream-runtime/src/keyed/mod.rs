@@ -3,12 +3,15 @@
 //! A [`KeyedProcessor`] is pure. Timers are not set by hand: they are a function of the state
 //! ([`KeyedProcessor::next_due`]), so that they can never disagree with it and a restore rebuilds them.
 
+mod due;
+mod marker;
 mod metrics;
 mod options;
 mod overlay;
 mod poison;
 mod restore;
 mod run;
+mod scan;
 mod store;
 mod task;
 pub mod test_driver;
@@ -17,6 +20,7 @@ mod worker;
 
 use std::hash::Hash;
 
+pub use marker::is_marker;
 pub use options::{Clock, KeyedOptions, RuntimeConfig, ordinal};
 pub(crate) use run::Shared;
 pub use run::run;
@@ -65,14 +69,18 @@ pub trait KeyedProcessor: Send + Sync + 'static {
     }
 
     /// Whether stored states are to be shown to [`KeyedProcessor::observe_stored`]: a scan of the store whenever a
-    /// partition is opened.
+    /// partition is opened, on a thread of its own.
     const OBSERVES_STORED: bool = false;
 
-    /// Shows a state that was there when the partition was opened, before any [`KeyedProcessor::observe_committed`].
+    /// Shows a state that was there when the partition was opened. The partition is being processed meanwhile: changes
+    /// of this state may have been shown to [`KeyedProcessor::observe_committed`] already, and every one of them is.
     fn observe_stored(&self, _partition: i32, _key: &Self::Key, _state: &Self::State) {}
 
+    /// Every stored state of the partition was shown: sums over what was shown are right from now on.
+    fn observe_complete(&self, _partition: i32) {}
+
     /// The partition is no longer this process's, or is about to be opened (anew): what was shown of its states so far
-    /// is void.
+    /// is void. Nothing of it is shown between this and its next opening.
     fn observe_closed(&self, _partition: i32) {}
 }
 
@@ -101,6 +109,7 @@ pub trait Codec<P: KeyedProcessor>: Send + Sync + 'static {
     /// Decodes a record of an input topic. `Ok(None)`: nothing for us, skip it.
     fn decode(&self, record: &RecordRef<'_>) -> Result<Decoded<P>, Poison>;
 
+    /// Must not begin with a zero byte: such keys are the runtime's own.
     fn encode_key(&self, key: &P::Key) -> Vec<u8>;
     fn decode_key(&self, bytes: &[u8]) -> Result<P::Key, Poison>;
 

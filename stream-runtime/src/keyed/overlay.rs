@@ -84,7 +84,7 @@ impl<P: KeyedProcessor> Overlay<P> {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.rejected.is_empty()
+        self.entries.is_empty() && self.rejected.is_empty() && self.orphans.is_empty()
     }
 
     pub fn entries_mut(&mut self) -> &mut [Entry<P>] {

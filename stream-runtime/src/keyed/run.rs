@@ -55,6 +55,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Shared<P, C> {
             counts.insert(topic.partitions);
         }
         ensure!(counts.len() == 1, "topics {} must have equal partition counts, not {counts:?}", names.join(", "));
+        self.stores.expect_partitions(counts.into_iter().next().unwrap_or(1));
         Ok(())
     }
 }

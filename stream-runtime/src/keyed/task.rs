@@ -4,8 +4,12 @@ use std::time::Instant;
 
 use super::{
     Codec, Context, KeyedProcessor, Shared,
+    due::DueHeader,
+    marker,
     overlay::{LookupError, Overlay},
-    store::{Meta, StoreBatch, TaskStore, TimerEntry},
+    restore::Restored,
+    scan::{Scan, Scanner},
+    store::{ChangelogId, Meta, Sealed, StoreBatch, TaskStore, TimerEntry},
     timers::Timers,
 };
 use crate::{
@@ -34,6 +38,8 @@ pub struct Task<P: KeyedProcessor> {
     /// `None` while it is restored.
     meta: Option<Meta>,
     changelog: TopicPartition,
+    /// Shows what was stored when it was activated.
+    scan: Option<Scan>,
     /// An end of the changelog from before the open transaction, stored when that is committed.
     changelog_end: Option<i64>,
     asked_for_end: Option<Instant>,
@@ -51,6 +57,7 @@ impl<P: KeyedProcessor> Task<P> {
             overlay: Overlay::default(),
             meta: None,
             changelog: TopicPartition::new(changelog, partition),
+            scan: None,
             changelog_end: None,
             asked_for_end: None,
             missed: false,
@@ -63,7 +70,8 @@ impl<P: KeyedProcessor> Task<P> {
     }
 
     /// Takes the restored store into use.
-    pub fn activate(&mut self, meta: Meta) -> anyhow::Result<()> {
+    pub fn activate(&mut self, restored: Restored, processor: &P, scanner: &Scanner) -> anyhow::Result<()> {
+        self.store = restored.store;
         // Offsets are committed with the state: without the one the other cannot be there.
         if self.inputs.iter().all(|input| input.is_first) && !self.store.is_empty()? {
             anyhow::bail!(
@@ -73,7 +81,10 @@ impl<P: KeyedProcessor> Task<P> {
             );
         }
         self.timers = Timers::new(self.store.next_due(None)?);
-        self.meta = Some(meta);
+        self.scan = None;
+        processor.observe_closed(self.partition);
+        self.scan = scanner.scan(&self.store);
+        self.meta = Some(restored.meta);
         self.asked_for_end = None;
         Ok(())
     }
@@ -91,6 +102,7 @@ impl<P: KeyedProcessor> Task<P> {
     /// Takes the store out of use: it will be restored.
     pub fn deactivate(&mut self, committed: Vec<InputPosition>) {
         self.overlay.clear();
+        self.scan = None;
         self.meta = None;
         self.changelog_end = None;
         self.inputs = committed;
@@ -180,12 +192,14 @@ impl<P: KeyedProcessor> Task<P> {
         complete_until_ms: i64,
     ) -> anyhow::Result<()> {
         let processor = &*shared.processor;
-        let key = shared.codec.decode_key(timer.key())?;
-        let touched = self.overlay.touch(key, &self.store, &*shared.codec)?;
-        if touched.stored.as_ref().and_then(super::store::Sealed::due_ms) != Some(timer.due_ms()) {
+        // A restore leaves entries that no state wants: they go without a look into the state.
+        let stored = self.store.get(timer.key())?;
+        if stored.as_ref().and_then(Sealed::due_ms) != Some(timer.due_ms()) {
             self.overlay.orphans.push(timer.clone());
             return Ok(());
         }
+        let key = shared.codec.decode_key(timer.key())?;
+        let touched = self.overlay.touch(key, &self.store, &*shared.codec)?;
         // Records of the same transaction may have moved or ended it.
         let wanted = touched.after.as_ref().and_then(|state| processor.next_due(state));
         let Some(due_ms) = wanted.filter(|due_ms| *due_ms <= complete_until_ms) else { return Ok(()) };
@@ -226,12 +240,22 @@ impl<P: KeyedProcessor> Task<P> {
         let mut flushed = Flushed::default();
         let mut outputs = Vec::new();
         let mut records = Vec::new();
+        let mut meta = meta.clone();
+        if meta.changelog == ChangelogId::Empty && !self.overlay.is_empty() {
+            meta.changelog = marker::mint();
+            if let Some(marker) = marker::record(&self.changelog, &meta.changelog, ctx.now_ms) {
+                produce(&marker)?;
+                flushed.records += 1;
+            }
+        }
+        let header = DueHeader::new(&shared.options.timer_fingerprint);
         for entry in self.overlay.entries_mut() {
             processor.on_flush(&ctx, &entry.key, entry.before.as_ref(), &mut entry.after, &mut outputs);
             for output in outputs.drain(..) {
                 codec.encode_output(&output, &mut records);
             }
-            let old_due = entry.stored.as_ref().and_then(super::store::Sealed::due_ms);
+            debug_assert_ne!(entry.key_bytes.first(), Some(&marker::RESERVED), "the key is the runtime's own");
+            let old_due = entry.stored.as_ref().and_then(Sealed::due_ms);
             let value = match &entry.after {
                 Some(state) => {
                     let bytes = codec.encode_state(state);
@@ -243,7 +267,7 @@ impl<P: KeyedProcessor> Task<P> {
                     } else {
                         batch.put(&self.store, &entry.key_bytes, &bytes, old_due, due);
                         flushed.first_due_ms = earlier(flushed.first_due_ms, due);
-                        Some(Some(bytes))
+                        Some(Some((bytes, due)))
                     }
                 }
                 None if entry.stored.is_some() => {
@@ -253,14 +277,19 @@ impl<P: KeyedProcessor> Task<P> {
                 None => None,
             };
             if let Some(value) = value {
-                records.push(NewRecord {
+                let mut record = NewRecord {
                     topic: self.changelog.topic.clone(),
                     partition: Some(self.partition),
                     key: Some(entry.key_bytes.clone().into()),
-                    value: value.map(Into::into),
+                    value: None,
                     headers: Vec::new(),
                     timestamp_ms: Some(ctx.now_ms),
-                });
+                };
+                if let Some((state, due)) = value {
+                    header.add(&mut record, due);
+                    record.value = Some(state.into());
+                }
+                records.push(record);
             }
             flushed.records += records.len();
             for record in records.drain(..) {
@@ -272,10 +301,9 @@ impl<P: KeyedProcessor> Task<P> {
         }
         flushed.records += self.overlay.rejected.len();
         for orphan in &self.overlay.orphans {
-            batch.remove_timer(&self.store, orphan.key(), Some(orphan.due_ms()));
+            batch.forget(&self.store, orphan.clone());
         }
 
-        let mut meta = meta.clone();
         meta.changelog_position = self.changelog_end.unwrap_or(meta.changelog_position);
         meta.written_at_ms = ctx.now_ms;
         for input in &self.inputs {

@@ -180,7 +180,7 @@ impl<P: KeyedProcessor, C: Codec<P>> TestDriver<P, C> {
         let mut wait = Duration::ZERO;
         loop {
             let step = worker.step(wait)?;
-            let at_rest = step.is_idle() && worker.is_ready();
+            let at_rest = step.is_idle() && worker.is_ready() && worker.is_scanned();
             if at_rest && worker.is_caught_up()? {
                 return Ok(());
             }

@@ -16,6 +16,7 @@ use super::{
     overlay::LookupError,
     poison::PoisonWindow,
     restore::Restore,
+    scan::Scanner,
     store::StoreError,
     task::{Applied, Task},
     timers::Judgement,
@@ -61,6 +62,8 @@ pub struct Worker<P: KeyedProcessor, C: Codec<P>> {
     writer: TransactionalWriter,
     tasks: BTreeMap<i32, Task<P>>,
     restore: Option<Restore>,
+    // After the tasks: it waits for their scans to be dropped.
+    scanner: Scanner,
     /// Of the current assignment.
     group: Option<GroupMetadata>,
     /// Events that came up while we looked at the consumer for another reason.
@@ -115,6 +118,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             writer,
             tasks: BTreeMap::new(),
             restore: None,
+            scanner: Scanner::start(shared.clone())?,
             group: None,
             pending: VecDeque::new(),
             stale_since: None,
@@ -137,6 +141,9 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             return Ok(step);
         }
         step.moved |= self.collect_restored()?;
+        if let Some(error) = self.scanner.failure() {
+            self.heal(error)?;
+        }
         self.outwait_staleness()?;
         if self.is_commit_due() {
             self.commit()?;
@@ -166,6 +173,11 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     /// True when partitions are assigned (or known to be none) and every task is restored.
     pub fn is_ready(&self) -> bool {
         self.group.is_some() && self.restore.is_none() && self.tasks.values().all(Task::is_active)
+    }
+
+    /// True when the processor was shown all that was stored.
+    pub fn is_scanned(&self) -> bool {
+        self.scanner.is_idle()
     }
 
     /// True when every input was read to its end, or the group keeps us from reading. Asks the log.

@@ -15,13 +15,18 @@ pub struct Sealed(Slice);
 impl Sealed {
     /// The bytes to store for the state of `key`.
     pub fn seal(key: &[u8], state: &[u8], due_ms: Option<i64>) -> Vec<u8> {
-        let due = due_ms.unwrap_or(NEVER).to_be_bytes();
         let mut bytes = Vec::with_capacity(HEADER + state.len());
+        Self::write(&mut bytes, key, state, due_ms);
+        bytes
+    }
+
+    /// Appends them.
+    pub fn write(bytes: &mut Vec<u8>, key: &[u8], state: &[u8], due_ms: Option<i64>) {
+        let due = due_ms.unwrap_or(NEVER).to_be_bytes();
         bytes.push(FORMAT);
         bytes.extend_from_slice(&checksum(key, &due, state).to_be_bytes());
         bytes.extend_from_slice(&due);
         bytes.extend_from_slice(state);
-        bytes
     }
 
     /// Checks what was stored for `key`; says what is wrong with it, without its content.

@@ -18,7 +18,7 @@ fn a_state_comes_back_with_its_timer_after_reopening() {
         batch.commit().unwrap();
     }
     let stores = Stores::open(folder.path()).unwrap();
-    assert_eq!(stores.partitions().unwrap(), [3]);
+    assert_eq!(stores.partitions(), [3]);
     let task = stores.task(3).unwrap();
     assert_eq!(task.get(b"a").unwrap().unwrap().state(), b"one");
     assert_eq!(entries(&task), [(-5, b"a".to_vec()), (7, b"b".to_vec())]);
@@ -53,13 +53,13 @@ fn the_cursor_skips_what_was_seen() {
 fn damage_is_noticed_and_a_wipe_heals_it() {
     let folder = tempfile::tempdir().unwrap();
     let stores = Stores::open(folder.path()).unwrap();
-    let task = stores.task(0).unwrap();
+    let mut task = stores.task(0).unwrap();
     let mut sealed = Sealed::seal(b"k", b"state", None);
     *sealed.last_mut().unwrap() ^= 1;
-    task.states.insert("k", sealed).unwrap();
+    task.keyspace.insert(layout::state_key(b"k"), sealed).unwrap();
     assert!(matches!(task.get(b"k"), Err(StoreError::Damaged { partition: 0, .. })));
     // A state stored under another key is damage too.
-    task.states.insert("k", Sealed::seal(b"other", b"state", None)).unwrap();
+    task.keyspace.insert(layout::state_key(b"k"), Sealed::seal(b"other", b"state", None)).unwrap();
     assert!(matches!(task.get(b"k"), Err(StoreError::Damaged { partition: 0, .. })));
     task.wipe().unwrap();
     assert!(task.is_empty().unwrap());

@@ -113,8 +113,8 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                 }
                 Report::Restored(restored) => {
                     moved = true;
-                    let Some(task) = self.tasks.get_mut(&restored.partition) else { continue };
-                    task.activate(restored.meta)?;
+                    let Some(task) = self.tasks.get_mut(&restored.store.partition()) else { continue };
+                    task.activate(restored, &self.shared.processor, &self.scanner)?;
                     let missed = task.take_missed();
                     let places: Vec<_> = task.inputs.iter().map(InputPosition::place).collect();
                     let partitions: Vec<_> = places.iter().map(|(at, _)| at.clone()).collect();
@@ -177,7 +177,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         }
         self.foreign_since = Some(Instant::now());
         let owned = self.shared.owned.lock();
-        for partition in self.shared.stores.partitions()? {
+        for partition in self.shared.stores.partitions() {
             if !owned.contains(&partition) {
                 tracing::info!(partition, "deleting the local state of a partition that has moved away");
                 self.shared.stores.delete(partition)?;

@@ -1,0 +1,58 @@
+//! Writes what was read, and completes the tasks that have all of it.
+
+use std::sync::mpsc;
+
+use super::{Job, Restored, Restoring, timers};
+use crate::keyed::{
+    Codec, KeyedProcessor,
+    store::{Meta, Run, TaskStore},
+};
+
+/// What is to be written, in this order for each task.
+pub enum Order {
+    /// A run, after which the store is as described.
+    Write(TaskStore, Meta, Run),
+    /// The rest of a task that was read to its bound.
+    Complete(Box<Restoring>),
+}
+
+/// Whether orders are still taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    On,
+    /// The writer has failed and says why itself.
+    Stopped,
+}
+
+impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
+    pub(super) fn write_all(&self, orders: mpsc::Receiver<Order>) -> anyhow::Result<()> {
+        for order in orders {
+            match order {
+                Order::Write(store, meta, run) => run.write(&store, &meta)?,
+                Order::Complete(task) => self.complete(*task)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes the timer index, writes the description and reports.
+    fn complete(&self, mut task: Restoring) -> anyhow::Result<()> {
+        let fingerprint = Some(self.shared.options.timer_fingerprint.clone());
+        if task.meta.timer_fingerprint == fingerprint {
+            task.meta.written_at_ms = task.bound_at_ms;
+            task.run.write(&task.store, &task.meta)?;
+        } else {
+            task.run.write(&task.store, &task.meta)?;
+            timers::rebuild(self.shared, &task.store, &mut task.meta)?;
+            task.meta.timer_fingerprint = fingerprint;
+            task.meta.written_at_ms = task.bound_at_ms;
+            let mut batch = self.shared.stores.batch();
+            batch.describe(&task.store, &task.meta);
+            batch.commit()?;
+        }
+        task.remaining.set(0);
+        // The receiver is gone when the partition was taken away meanwhile.
+        let _ = self.results.send(Ok(Restored { store: task.store, meta: task.meta }));
+        Ok(())
+    }
+}
