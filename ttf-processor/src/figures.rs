@@ -2,7 +2,8 @@
 //!
 //! Counters and histograms grow only with committed transactions: an aborted one, which is done over, counts once.
 //! Gauges say how the states this process holds stand; they start from what is stored, so that the sum over all
-//! processes is right after a restart and while partitions move. A process that is killed between a commit and
+//! processes is right after a restart and while partitions move. What is stored is counted while the partition is
+//! already being processed; its gauges show nothing of it until that is done. A process that is killed between a commit and
 //! its next scrape takes what it counted since the last scrape with it, as with any Prometheus counter.
 
 mod standing;
@@ -81,6 +82,11 @@ impl Figures {
         for attempt in &user.attempts {
             self.stand(partition, attempt, 1);
         }
+    }
+
+    /// Every state that was there when the partition was opened has been told.
+    pub fn complete(&self, partition: i32) {
+        self.standing.complete(partition);
     }
 
     /// The partition's states are no longer this process's.

@@ -93,6 +93,10 @@ impl KeyedProcessor for JourneyProcessor {
         self.figures.stored(partition, &state.kept);
     }
 
+    fn observe_complete(&self, partition: i32) {
+        self.figures.complete(partition);
+    }
+
     fn observe_closed(&self, partition: i32) {
         self.figures.closed(partition);
     }

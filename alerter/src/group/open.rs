@@ -8,10 +8,19 @@ use telemetry_schemas::{BreachLevel, alert::AlertState};
 
 use super::{decide, state::Group};
 
-/// Counts by partition, so that a partition that goes away takes its groups along.
+/// Counts by partition, so that a partition that goes away takes its groups along, and one whose groups are still being
+/// counted adds nothing yet.
 pub struct OpenGroups {
     gauge: IntGaugeVec,
-    by_partition: Mutex<HashMap<(i32, &'static str), i64>>,
+    by_partition: Mutex<HashMap<i32, Share>>,
+}
+
+/// The groups of one partition.
+#[derive(Default)]
+struct Share {
+    by_level: HashMap<&'static str, i64>,
+    /// Until every stored group is counted, the changes alone would be a wrong number.
+    is_shown: bool,
 }
 
 impl OpenGroups {
@@ -28,19 +37,31 @@ impl OpenGroups {
             return;
         }
         let mut by_partition = self.by_partition.lock();
+        let share = by_partition.entry(partition).or_default();
         for (level, change) in before.map(|level| (level, -1)).into_iter().chain(after.map(|level| (level, 1))) {
-            *by_partition.entry((partition, level)).or_default() += change;
-            self.gauge.with_label_values(&[level]).add(change);
+            *share.by_level.entry(level).or_default() += change;
+            if share.is_shown {
+                self.gauge.with_label_values(&[level]).add(change);
+            }
+        }
+    }
+
+    /// Every group that was stored when the partition was opened has been counted.
+    pub fn complete(&self, partition: i32) {
+        let mut by_partition = self.by_partition.lock();
+        let share = by_partition.entry(partition).or_default();
+        if !std::mem::replace(&mut share.is_shown, true) {
+            for (level, count) in &share.by_level {
+                self.gauge.with_label_values(&[level]).add(*count);
+            }
         }
     }
 
     pub fn closed(&self, partition: i32) {
-        self.by_partition.lock().retain(|(of, level), count| {
-            if *of == partition {
-                self.gauge.with_label_values(&[level]).sub(*count);
-            }
-            *of != partition
-        });
+        let Some(share) = self.by_partition.lock().remove(&partition).filter(|share| share.is_shown) else { return };
+        for (level, count) in share.by_level {
+            self.gauge.with_label_values(&[level]).sub(count);
+        }
     }
 }
 

@@ -158,6 +158,10 @@ impl KeyedProcessor for GroupProcessor {
         self.open.changed(partition, None, Some(group));
     }
 
+    fn observe_complete(&self, partition: i32) {
+        self.open.complete(partition);
+    }
+
     fn observe_closed(&self, partition: i32) {
         self.open.closed(partition);
     }

@@ -42,8 +42,10 @@ impl Driver {
         let journeys = Arc::new(Journeys::new(definitions).expect("the definitions are sound"));
         let metrics = Metrics::default();
         let figures = Figures::new(&metrics, journeys.clone(), labels).expect("the registry is empty");
+        let processor = JourneyProcessor::new(journeys, figures);
+        processor.observe_complete(PARTITION);
         Self {
-            processor: JourneyProcessor::new(journeys, figures),
+            processor,
             codec: JourneyCodec::new(Codec::without_registry()),
             key: RecordKey::user("default", "u-1"),
             stored: None,
@@ -64,9 +66,11 @@ impl Driver {
         let mut fresh = Self::new(definitions);
         (fresh.stored, fresh.now) = (self.stored, self.now);
         (fresh.records, fresh.breaches) = (self.records, self.breaches);
+        fresh.processor.observe_closed(PARTITION);
         if let Some(stored) = fresh.state() {
             fresh.processor.observe_stored(PARTITION, &fresh.key, &stored);
         }
+        fresh.processor.observe_complete(PARTITION);
         fresh
     }
 

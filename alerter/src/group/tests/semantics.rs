@@ -39,6 +39,7 @@ impl Drive {
         let metrics = Metrics::default();
         let forget_after = Millis(config.forget_after.millis());
         let processor = GroupProcessor::new(routes.clone(), forget_after, &AlerterMetrics::new(&metrics));
+        processor.observe_complete(0);
         Self { processor, routes, groups: BTreeMap::new(), now_ms: NOW.0, sent: Vec::new(), metrics, behind_ms: 0 }
     }
 
