@@ -1,7 +1,7 @@
 //! The figures of a keyed runtime.
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec};
-use service_kit::Metrics;
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use service_kit::{Metrics, metrics::AgeVec};
 
 /// Bounds of commit durations, in seconds.
 const COMMIT_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0];
@@ -11,7 +11,15 @@ pub struct KeyedMetrics {
     pub commit_duration: Histogram,
     pub aborts: IntCounterVec,
     pub restore_remaining: IntGaugeVec,
+    pub restored_records: IntCounter,
+    pub state_bytes: IntGaugeVec,
+    pub state_entries: IntGaugeVec,
+    pub state_journal_bytes: IntGauge,
     pub rebalances: IntCounter,
+    /// Partitions there are, whoever has them.
+    pub partitions: IntGauge,
+    owned: IntGaugeVec,
+    pub transaction_age: AgeVec,
     pub records_in: IntCounter,
     pub records_out: IntCounter,
     pub timers_fired: IntCounter,
@@ -38,12 +46,59 @@ impl KeyedMetrics {
                 "Offsets of the changelog still to be read before the partition is processed.",
                 &["partition"],
             ),
+            restored_records: metrics.counter(
+                &name("restored_records_total"),
+                "Changelog records read into the local state: its rate is the speed of a restore.",
+            ),
+            state_bytes: metrics.gauge_vec(
+                &name("state_bytes"),
+                "Bytes of the local state on disk, without what is still in the journal.",
+                &["partition"],
+            ),
+            state_entries: metrics.gauge_vec(
+                &name("state_entries"),
+                "About how many entries the local state has: one per state and one per timer, more until compacted.",
+                &["partition"],
+            ),
+            state_journal_bytes: metrics.gauge(
+                &name("state_journal_bytes"),
+                "Bytes of the local state's journal on disk, shared by the partitions of the process.",
+            ),
             rebalances: metrics.counter(&name("rebalances_total"), "Assignments the group has made."),
+            partitions: metrics.gauge(
+                &name("partitions"),
+                "Partitions the inputs have; each has to have one owner among all processes.",
+            ),
+            owned: metrics.gauge_vec(
+                &name("partition_owned"),
+                "1 for each partition a worker of this process has.",
+                &["partition", "worker"],
+            ),
+            transaction_age: metrics.age_vec(
+                &name("open_transaction_age_seconds"),
+                "How long the worker's first input that is not committed has waited for its commit; 0 when none does.",
+                "worker",
+            ),
             records_in: metrics.counter(&name("records_in_total"), "Input records read, skipped ones included."),
             records_out: metrics
                 .counter(&name("records_out_total"), "Records written in committed transactions, changelog included."),
             timers_fired: metrics.counter(&name("timers_fired_total"), "Timers that fired."),
             poison: crate::dead_letters(metrics),
         }
+    }
+}
+
+impl KeyedMetrics {
+    /// A worker has got a partition.
+    pub fn owned(&self, partition: i32, worker: &str) {
+        self.owned.with_label_values(&[&partition.to_string(), worker]).set(1);
+    }
+
+    /// A worker has a partition no more.
+    pub fn given_up(&self, partition: i32, worker: &str) {
+        let partition = partition.to_string();
+        // There is no series of a partition that was never opened.
+        let _ = self.owned.remove_label_values(&[&partition, worker]);
+        let _ = self.restore_remaining.remove_label_values(&[&partition]);
     }
 }
