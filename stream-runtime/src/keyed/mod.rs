@@ -3,12 +3,14 @@
 //! A [`KeyedProcessor`] is pure. Timers are not set by hand: they are a function of the state
 //! ([`KeyedProcessor::next_due`]), so that they can never disagree with it and a restore rebuilds them.
 
+pub mod changelog;
 mod metrics;
 mod options;
 mod overlay;
 mod poison;
 mod restore;
 mod run;
+pub mod simulation;
 mod store;
 mod task;
 pub mod test_driver;

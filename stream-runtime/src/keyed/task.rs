@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    Codec, Context, KeyedProcessor, Shared,
+    Codec, Context, KeyedProcessor, Shared, changelog,
     overlay::{LookupError, Overlay},
     store::{Meta, StoreBatch, TaskStore, TimerEntry},
     timers::Timers,
@@ -253,14 +253,7 @@ impl<P: KeyedProcessor> Task<P> {
                 None => None,
             };
             if let Some(value) = value {
-                records.push(NewRecord {
-                    topic: self.changelog.topic.clone(),
-                    partition: Some(self.partition),
-                    key: Some(entry.key_bytes.clone().into()),
-                    value: value.map(Into::into),
-                    headers: Vec::new(),
-                    timestamp_ms: Some(ctx.now_ms),
-                });
+                records.push(changelog::record(&self.changelog, entry.key_bytes.clone(), value, ctx.now_ms));
             }
             flushed.records += records.len();
             for record in records.drain(..) {
