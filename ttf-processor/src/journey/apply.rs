@@ -4,11 +4,11 @@
 //! a repetition can matter. What is stored are facts; what follows from them is worked out by
 //! [`super::snapshot`] and [`super::deadlines`].
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use telemetry_schemas::{
     Event, EventTime, EventType,
-    state::{AttemptState, Attribute, JourneyState, Occurrence},
+    state::{AttemptState, Attribute, ByName, EventId, JourneyState, Occurrence},
 };
 
 use super::{
@@ -122,8 +122,8 @@ fn attempt_of<'a>(kept: &'a mut JourneyState, journey: &Journey, event: &Event) 
         None if kept.attempts.len() >= MAX_ATTEMPTS => return None,
         None => {
             kept.attempts.push(AttemptState {
-                journey: journey.id.clone(),
-                attempt: id.to_owned(),
+                journey: journey.id.as_str().into(),
+                attempt: id.into(),
                 ..AttemptState::default()
             });
             kept.attempts.len() - 1
@@ -135,12 +135,10 @@ fn attempt_of<'a>(kept: &'a mut JourneyState, journey: &Journey, event: &Event) 
 /// True when this occurrence is the earliest now.
 fn reach_milestone(attempt: &mut AttemptState, milestone: &str, event: &Event) -> bool {
     match attempt.milestones.get_mut(milestone) {
-        Some(known) if (known.at, known.event_id.as_str()) <= (event.timestamp, event.event_id.as_str()) => {
-            return false;
-        }
+        Some(known) if order(event, known.at, &known.event_id).is_ge() => return false,
         Some(known) => *known = occurrence(event),
         None => {
-            attempt.milestones.insert(milestone.to_owned(), occurrence(event));
+            attempt.milestones.insert(milestone.into(), occurrence(event));
         }
     }
     true
@@ -174,12 +172,12 @@ fn keep_for_attempt(attempt: &mut AttemptState, value: &Told<'_>, event: &Event)
     }
 }
 
-fn keep_named(known: &mut BTreeMap<String, Attribute>, value: &Told<'_>, event: &Event) {
+fn keep_named(known: &mut ByName<Attribute>, value: &Told<'_>, event: &Event) {
     match known.get_mut(value.name) {
         Some(known) if !is_earlier(value, event, known) => {}
         Some(known) => *known = attribute(value, event),
         None => {
-            known.insert(value.name.to_owned(), attribute(value, event));
+            known.insert(value.name.into(), attribute(value, event));
         }
     }
 }
@@ -190,17 +188,22 @@ fn keep_earliest(known: &mut Option<Attribute>, value: &Told<'_>, event: &Event)
     }
 }
 
+/// By event time, then event id.
+fn order(event: &Event, at: EventTime, event_id: &EventId) -> Ordering {
+    event.timestamp.cmp(&at).then_with(|| event_id.cmp_text(&event.event_id).reverse())
+}
+
 /// By event time, then event id; the value itself decides between two events that share both.
 fn is_earlier(value: &Told<'_>, event: &Event, known: &Attribute) -> bool {
-    (event.timestamp, event.event_id.as_str(), &*value.value) < (known.at, known.event_id.as_str(), &*known.value)
+    order(event, known.at, &known.event_id).then_with(|| (*value.value).cmp(known.value.as_str())).is_lt()
 }
 
 fn attribute(value: &Told<'_>, event: &Event) -> Attribute {
-    Attribute { value: value.value.to_string(), at: event.timestamp, event_id: event.event_id.clone() }
+    Attribute { value: (&*value.value).into(), at: event.timestamp, event_id: event.event_id.as_str().into() }
 }
 
 fn occurrence(event: &Event) -> Occurrence {
-    Occurrence { at: event.timestamp, event_id: event.event_id.clone() }
+    Occurrence { at: event.timestamp, event_id: event.event_id.as_str().into() }
 }
 
 /// The midnight (UTC) at or after `at`.
