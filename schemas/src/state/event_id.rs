@@ -28,7 +28,9 @@ const UUID_MARK: u8 = 0;
 impl EventId {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         match bytes {
-            [UUID_MARK, uuid @ ..] if uuid.len() == 16 => Uuid::from_slice(uuid).ok().map(|uuid| Self(Form::Uuid(uuid))),
+            [UUID_MARK, uuid @ ..] if uuid.len() == 16 => {
+                Uuid::from_slice(uuid).ok().map(|uuid| Self(Form::Uuid(uuid)))
+            }
             text => std::str::from_utf8(text).ok().map(Self::from),
         }
     }

@@ -17,8 +17,6 @@ pub mod test_driver;
 mod timers;
 mod worker;
 
-use std::hash::Hash;
-
 pub use options::{Clock, KeyedOptions, RuntimeConfig, ordinal};
 pub(crate) use run::Shared;
 pub use run::run;
@@ -27,14 +25,22 @@ use crate::log::{NewRecord, RecordRef};
 
 /// The domain's side of the runtime: no I/O, no clock.
 pub trait KeyedProcessor: Send + Sync + 'static {
-    type Key: Clone + Eq + Hash + Send;
-    type State: Clone + Send;
-    type Input: Send;
+    type Key: Send;
+    type State: Send;
+    /// May borrow from the record it comes from.
+    type Input<'a>;
     type Output: Send;
 
     /// Applies one input to the key's state (`None`: nothing is known of the key; setting it to `None` deletes).
     /// Must be commutative and idempotent where the domain promises so; the runtime applies each input once.
-    fn on_record(&self, ctx: &Context, key: &Self::Key, state: &mut Option<Self::State>, input: Self::Input);
+    /// Says whether the state may have changed: what has not is neither compared nor written.
+    fn on_record(
+        &self,
+        ctx: &Context,
+        key: &Self::Key,
+        state: &mut Option<Self::State>,
+        input: Self::Input<'_>,
+    ) -> Effect;
 
     /// Called when [`KeyedProcessor::next_due`] has passed and every record received up to
     /// `complete_until_ms` has been applied: whatever is due at or before that instant may be judged.
@@ -56,7 +62,7 @@ pub trait KeyedProcessor: Send + Sync + 'static {
     );
 
     /// Shows a change that is committed, for figures kept in memory: `before` and `after` as `on_flush` left them.
-    /// What an aborted transaction did is never shown. Called for every key that was touched.
+    /// What an aborted transaction did is never shown. Called for every key that was touched and may have changed.
     fn observe_committed(
         &self,
         _partition: i32,
@@ -78,6 +84,15 @@ pub trait KeyedProcessor: Send + Sync + 'static {
     fn observe_closed(&self, _partition: i32) {}
 }
 
+/// What an input did to a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It is as it was.
+    Unchanged,
+    /// It may differ.
+    Changed,
+}
+
 /// What a processor may know besides its input.
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
@@ -95,15 +110,12 @@ pub struct Poison {
     pub message: String,
 }
 
-/// The key and the input a record holds; `None`: nothing for us.
-pub type Decoded<P> = Option<(<P as KeyedProcessor>::Key, <P as KeyedProcessor>::Input)>;
-
 /// How a processor's keys, inputs, states and outputs are written as bytes.
 pub trait Codec<P: KeyedProcessor>: Send + Sync + 'static {
-    /// Decodes a record of an input topic. `Ok(None)`: nothing for us, skip it.
-    fn decode(&self, record: &RecordRef<'_>) -> Result<Decoded<P>, Poison>;
+    /// Decodes a record of an input topic; its key is the key of the state. `Ok(None)`: nothing for us, skip it.
+    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<P::Input<'a>>, Poison>;
 
-    fn encode_key(&self, key: &P::Key) -> Vec<u8>;
+    /// Decodes a record's key. Called once per key and transaction.
     fn decode_key(&self, bytes: &[u8]) -> Result<P::Key, Poison>;
 
     /// The state's bytes, the same in the changelog and in the local store.

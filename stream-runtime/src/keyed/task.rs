@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use super::{
-    Codec, Context, KeyedProcessor, Shared, changelog,
+    Codec, Context, Effect, KeyedProcessor, Shared, changelog,
     overlay::{LookupError, Overlay},
     store::{Meta, StoreBatch, TaskStore, TimerEntry},
     timers::Timers,
 };
 use crate::{
-    log::{Isolation, NewRecord, NextOffset, RecordRef, TopicPartition},
+    log::{Isolation, NewRecord, NextOffset, RecordRef, TopicPartition, Verdict},
     positions::InputPosition,
     transaction::Setback,
 };
@@ -117,11 +117,6 @@ impl<P: KeyedProcessor> Task<P> {
         !self.overlay.is_empty() || self.inputs.iter().any(InputPosition::is_changed)
     }
 
-    /// The input this record came from, when the record is new.
-    fn input_of(&mut self, record: &RecordRef<'_>) -> Option<&mut InputPosition> {
-        self.inputs.iter_mut().find(|input| &*input.at.topic == record.topic).filter(|input| input.expects(record))
-    }
-
     /// Applies one record in the overlay.
     pub fn apply<C: Codec<P>>(
         &mut self,
@@ -129,28 +124,33 @@ impl<P: KeyedProcessor> Task<P> {
         ctx: Context,
         record: &RecordRef<'_>,
     ) -> Result<Applied, LookupError> {
-        if self.input_of(record).is_none() {
-            return Ok(Applied::Seen);
-        }
+        let Self { inputs, overlay, store, .. } = self;
+        let input = inputs.iter_mut().find(|input| &*input.at.topic == record.topic);
+        let Some(position) = input.filter(|input| input.expects(record)) else { return Ok(Applied::Seen) };
         let applied = match shared.codec.decode(record) {
-            Ok(None) => Applied::Skipped,
-            Ok(Some((key, input))) => {
-                let entry = self.overlay.touch(key, &self.store, &*shared.codec)?;
-                shared.processor.on_record(&ctx, &entry.key, &mut entry.after, input);
-                self.overlay.grow(record.size());
-                Applied::Taken
-            }
-            Err(poison) => {
-                let notice = shared.codec.encode_poison(record, &poison, ctx.now_ms);
-                shared.metrics.poison.with_label_values(&[record.topic, poison.code]).inc();
-                self.overlay.grow(notice.size());
-                self.overlay.rejected.push(notice);
-                Applied::Poison
-            }
+            Ok(None) => Ok(Applied::Skipped),
+            Ok(Some(input)) => match overlay.touch(record.key.unwrap_or_default(), store, &*shared.codec) {
+                Ok(entry) => {
+                    let effect = shared.processor.on_record(&ctx, &entry.key, &mut entry.after, input);
+                    entry.note(effect);
+                    if effect == Effect::Changed {
+                        overlay.grow(record.size());
+                    }
+                    Ok(Applied::Taken)
+                }
+                Err(LookupError::Key(poison)) => Err(poison),
+                Err(error) => return Err(error),
+            },
+            Err(poison) => Err(poison),
         };
-        if let Some(input) = self.input_of(record) {
-            input.advance(record);
-        }
+        let applied = applied.unwrap_or_else(|poison| {
+            let notice = shared.codec.encode_poison(record, &poison, ctx.now_ms);
+            shared.metrics.poison.with_label_values(&[record.topic, poison.code]).inc();
+            overlay.grow(notice.size());
+            overlay.rejected.push(notice);
+            Applied::Poison
+        });
+        position.advance(record);
         Ok(applied)
     }
 
@@ -180,8 +180,7 @@ impl<P: KeyedProcessor> Task<P> {
         complete_until_ms: i64,
     ) -> anyhow::Result<()> {
         let processor = &*shared.processor;
-        let key = shared.codec.decode_key(timer.key())?;
-        let touched = self.overlay.touch(key, &self.store, &*shared.codec)?;
+        let touched = self.overlay.touch(timer.key(), &self.store, &*shared.codec)?;
         if touched.stored.as_ref().and_then(super::store::Sealed::due_ms) != Some(timer.due_ms()) {
             self.overlay.orphans.push(timer.clone());
             return Ok(());
@@ -190,6 +189,7 @@ impl<P: KeyedProcessor> Task<P> {
         let wanted = touched.after.as_ref().and_then(|state| processor.next_due(state));
         let Some(due_ms) = wanted.filter(|due_ms| *due_ms <= complete_until_ms) else { return Ok(()) };
         processor.on_timer(&ctx, &touched.key, &mut touched.after, complete_until_ms);
+        touched.note(Effect::Changed);
         shared.metrics.timers_fired.inc();
         let then = touched.after.as_ref().and_then(|state| processor.next_due(state));
         anyhow::ensure!(
@@ -226,7 +226,10 @@ impl<P: KeyedProcessor> Task<P> {
         let mut flushed = Flushed::default();
         let mut outputs = Vec::new();
         let mut records = Vec::new();
-        for entry in self.overlay.entries_mut() {
+        for entry in self.overlay.changed_mut() {
+            // Decoded when it is touched, too: a copy kept from then on would cost as much for every key, changed or not.
+            let before = entry.stored.as_ref().map(|sealed| codec.decode_state(sealed.state())).transpose();
+            entry.before = before.map_err(|poison| Setback::new(Verdict::Fatal, poison.to_string()))?;
             processor.on_flush(&ctx, &entry.key, entry.before.as_ref(), &mut entry.after, &mut outputs);
             for output in outputs.drain(..) {
                 codec.encode_output(&output, &mut records);
@@ -281,7 +284,7 @@ impl<P: KeyedProcessor> Task<P> {
 
     /// Notes that what was flushed is committed and in the store.
     pub fn committed(&mut self, processor: &P, flushed: Flushed) {
-        for entry in self.overlay.entries_mut() {
+        for entry in self.overlay.changed_mut() {
             processor.observe_committed(self.partition, &entry.key, entry.before.as_ref(), entry.after.as_ref());
         }
         self.overlay.clear();

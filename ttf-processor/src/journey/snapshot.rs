@@ -75,7 +75,8 @@ pub fn status(version: &Version, attempt: &AttemptState) -> JourneyStatus {
 
 /// Index of the stage that starts at the furthest milestone reached; `None` when completed.
 pub fn current_stage(version: &Version, attempt: &AttemptState) -> Option<usize> {
-    let furthest = version.milestones.iter().rposition(|milestone| attempt.milestones.contains_key(milestone.as_str()))?;
+    let furthest =
+        version.milestones.iter().rposition(|milestone| attempt.milestones.contains_key(milestone.as_str()))?;
     (furthest < version.stages.len()).then_some(furthest)
 }
 

@@ -13,12 +13,14 @@ use crate::{
 
 /// Takes one input into account. Erasures must be read before events: the marker keeps out what was received before
 /// it, so that what an erasure forgot does not come back.
-pub fn take(journeys: &Journeys, state: &mut Option<UserState>, input: &Input, now: EventTime) {
+pub fn take(journeys: &Journeys, state: &mut Option<UserState>, input: &Input<'_>, now: EventTime) {
     match input {
         Input::Event(event) => {
             apply::apply(journeys, state, event, now.0);
         }
-        Input::Erasure(erasure) => apply::erase(state, erasure.erased_at, now.0),
+        Input::Erasure(erasure) => {
+            apply::erase(state, erasure.erased_at, now.0);
+        }
     }
 }
 
