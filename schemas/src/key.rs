@@ -35,17 +35,7 @@ impl RecordKey {
 
     /// Reads a key; the inverse of [`Self::to_bytes`] for ids without control characters.
     pub fn parse(bytes: &[u8]) -> Result<Self, KeyError> {
-        let text = std::str::from_utf8(bytes).map_err(|_| KeyError)?;
-        let mut parts = text.split(SEPARATOR);
-        let (Some(tenant), Some(kind), Some(id), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(KeyError);
-        };
-        match kind {
-            "u" => Ok(Self::user(tenant, id)),
-            "a" => Ok(Self::anonymous(tenant, id)),
-            _ => Err(KeyError),
-        }
+        RecordKeyRef::parse(bytes).map(RecordKeyRef::to_owned)
     }
 
     /// The user's id, when the key is a user's.
@@ -58,6 +48,41 @@ impl RecordKey {
 
     pub fn to_bytes(&self) -> Vec<u8> {
         self.to_string().into_bytes()
+    }
+}
+
+/// A [`RecordKey`] that borrows from the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordKeyRef<'a> {
+    pub tenant: &'a str,
+    pub is_user: bool,
+    /// Of the user or, where there is none, the anonymous id.
+    pub id: &'a str,
+}
+
+impl<'a> RecordKeyRef<'a> {
+    /// See [`RecordKey::parse`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, KeyError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| KeyError)?;
+        let mut parts = text.split(SEPARATOR);
+        let (Some(tenant), Some(kind), Some(id), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(KeyError);
+        };
+        match kind {
+            "u" => Ok(Self { tenant, is_user: true, id }),
+            "a" => Ok(Self { tenant, is_user: false, id }),
+            _ => Err(KeyError),
+        }
+    }
+
+    /// The user's id, when the key is a user's.
+    pub fn user_id(&self) -> Option<&'a str> {
+        self.is_user.then_some(self.id)
+    }
+
+    pub fn to_owned(self) -> RecordKey {
+        if self.is_user { RecordKey::user(self.tenant, self.id) } else { RecordKey::anonymous(self.tenant, self.id) }
     }
 }
 

@@ -86,7 +86,7 @@ macro_rules! messages {
 messages! {
     Event "event" past [1] on topics::EVENTS;
     RejectedEvent "rejected_event" past [1] on topics::EVENTS_REJECTED;
-    JourneyState "journey_state" past [1] on topics::TTF_STATE;
+    JourneyState "journey_state" past [1, 2] on topics::TTF_STATE;
     TtfRecord "ttf_record" past [1] on topics::TTF_RECORDS;
     TtfBreach "ttf_breach" past [1] on topics::TTF_BREACHES;
     CohortSummary "cohort_summary" past [1] on topics::TTF_COHORTS;

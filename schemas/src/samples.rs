@@ -15,7 +15,7 @@ use crate::{
     event::{Consent, Event, EventContext, EventType},
     record::{Anomaly, JourneyStatus, StageResult, TtfRecord},
     rejected::{RejectedEvent, RejectionReason},
-    state::{AttemptState, Attribute, DeadlineState, JourneyState, Occurrence},
+    state::{AttemptState, Attribute, ByName, DeadlineState, JourneyState, Occurrence},
     time::{EventTime, Millis},
 };
 
@@ -116,18 +116,18 @@ pub fn state() -> JourneyState {
         last_received_at: NOW,
         attempts: vec![AttemptState {
             journey: "onboarding".into(),
-            attempt: String::new(),
+            attempt: "".into(),
             journey_version: 2,
             revision: 3,
-            milestones: BTreeMap::from([("signup".into(), Occurrence { at: at(-60), event_id: "e-1".into() })]),
-            segments: BTreeMap::from([("plan".into(), attribute.clone())]),
-            experiments: BTreeMap::from([("onboarding".into(), attribute.clone())]),
+            milestones: ByName::from_iter([("signup".into(), Occurrence { at: at(-60), event_id: "e-1".into() })]),
+            segments: ByName::from_iter([("plan".into(), attribute.clone())]),
+            experiments: ByName::from_iter([("onboarding".into(), attribute.clone())]),
             release: Some(attribute.clone()),
             deadlines: vec![DeadlineState { level: BreachLevel::Warning, firing: true, late: true, detected_at: NOW }],
             abandoned: true,
         }],
-        segments: BTreeMap::from([("plan".into(), attribute.clone())]),
-        experiments: BTreeMap::from([("pricing".into(), attribute.clone())]),
+        segments: ByName::from_iter([("plan".into(), attribute.clone())]),
+        experiments: ByName::from_iter([("pricing".into(), attribute.clone())]),
         release: Some(attribute),
     }
 }

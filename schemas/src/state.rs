@@ -1,9 +1,16 @@
 //! `JourneyState`: what the processor keeps of one user, on the compacted changelog and in its local store.
 
-use std::collections::BTreeMap;
+//!
+//! It is read and written for every user that a transaction touches, and there are millions of it: short texts are
+//! kept in place, maps are sorted lists, and an id that is a UUID takes its 16 bytes.
 
+mod by_name;
+mod event_id;
+
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+pub use self::{by_name::ByName, event_id::EventId};
 use crate::{breach::BreachLevel, time::EventTime};
 
 /// Everything the processor knows of one user. The key is the user's [`crate::RecordKey`].
@@ -20,9 +27,9 @@ pub struct JourneyState {
     pub attempts: Vec<AttemptState>,
     /// What `identify` events said of the user: it holds for every attempt.
     #[serde(default)]
-    pub segments: BTreeMap<String, Attribute>,
+    pub segments: ByName<Attribute>,
     #[serde(default)]
-    pub experiments: BTreeMap<String, Attribute>,
+    pub experiments: ByName<Attribute>,
     #[serde(default)]
     pub release: Option<Attribute>,
 }
@@ -30,19 +37,19 @@ pub struct JourneyState {
 /// One attempt of one journey.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptState {
-    pub journey: String,
-    pub attempt: String,
+    pub journey: CompactString,
+    pub attempt: CompactString,
     /// The definition in force at its signup.
     pub journey_version: i32,
     pub revision: i64,
     /// Milestone id → its earliest occurrence.
     #[serde(default)]
-    pub milestones: BTreeMap<String, Occurrence>,
+    pub milestones: ByName<Occurrence>,
     /// Name → the value with the earliest (event time, event id).
     #[serde(default)]
-    pub segments: BTreeMap<String, Attribute>,
+    pub segments: ByName<Attribute>,
     #[serde(default)]
-    pub experiments: BTreeMap<String, Attribute>,
+    pub experiments: ByName<Attribute>,
     pub release: Option<Attribute>,
     /// Deadlines judged as missed, by level. One that success came in time for is not listed.
     #[serde(default)]
@@ -55,15 +62,15 @@ pub struct AttemptState {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Occurrence {
     pub at: EventTime,
-    pub event_id: String,
+    pub event_id: EventId,
 }
 
 /// A segment's, experiment's or release's value with the event it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attribute {
-    pub value: String,
+    pub value: CompactString,
     pub at: EventTime,
-    pub event_id: String,
+    pub event_id: EventId,
 }
 
 /// What was decided about one deadline.

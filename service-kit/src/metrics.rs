@@ -1,5 +1,7 @@
 //! Prometheus metrics of the process: one registry, and constructors that register what they make.
 
+mod age;
+
 use std::{any::Any, collections::HashMap, fmt, sync::Arc};
 
 use parking_lot::Mutex;
@@ -8,6 +10,8 @@ use prometheus::{
     Opts, Registry, TextEncoder,
     core::{Collector, Desc},
 };
+
+pub use self::age::{Age, AgeVec};
 
 /// Content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -59,6 +63,11 @@ impl Metrics {
 
     pub fn float_gauge_vec(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
         self.collector(name, GaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    /// Ages in seconds by one label, worked out when they are read.
+    pub fn age_vec(&self, name: &str, help: &str, label: &str) -> AgeVec {
+        self.collector(name, GaugeVec::new(Opts::new(name, help), &[label]).map(AgeVec::new))
     }
 
     /// `buckets` are the upper bounds, ascending, without `+Inf`.

@@ -400,12 +400,8 @@ struct Renamed {
 }
 
 impl Codec<JourneyProcessor> for Renamed {
-    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<(RecordKey, Input)>, Poison> {
+    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Poison> {
         self.inner.decode(&RecordRef { topic: topics::EVENTS, ..*record })
-    }
-
-    fn encode_key(&self, key: &RecordKey) -> Vec<u8> {
-        self.inner.encode_key(key)
     }
 
     fn decode_key(&self, bytes: &[u8]) -> Result<RecordKey, Poison> {

@@ -2,32 +2,26 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
 use stream_runtime::{
     keyed::{Codec, Poison},
     log::{NewRecord, RecordRef},
 };
 use telemetry_schemas::{
-    AvroMessage, DecodeError, Event, EventTime, PatientCodec, RecordKey, Subject, TtfBreach,
+    DecodeError, Event, EventTime, PatientCodec, RecordKey, TtfBreach,
     erasure::Erasure,
+    key::RecordKeyRef,
     rejected::{RejectedEvent, Unprocessable},
     state::JourneyState,
     topics,
 };
 
 use crate::{
-    journey::{Emission, UserState, matching},
+    journey::{Emission, EventView, UserState, matching},
     processor::{Input, JourneyProcessor},
 };
 
 /// Times outside 1970–2099 are not times.
 const TIMES: std::ops::Range<i64> = 0..4_102_444_800_000;
-
-/// All that needs to be known of an event under an anonymous key.
-#[derive(Deserialize)]
-struct Whose {
-    user_id: Option<String>,
-}
 
 /// The processor's side of the wire formats.
 pub struct JourneyCodec {
@@ -47,9 +41,17 @@ impl JourneyCodec {
         }
     }
 
-    fn event(&self, record: &RecordRef<'_>, key: RecordKey) -> Result<Option<(RecordKey, Input)>, Poison> {
-        let event: Event = self.read(record)?;
-        if key.tenant != event.tenant || key.user_id() != event.user_id.as_deref() {
+    fn event<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Poison> {
+        let view = self.codec.decode_view::<Event, EventView<'a>>(value_of(record)?);
+        let event = view.map_err(|error| undecodable(&error))?;
+        let told = match record.key {
+            Some(key) => key_of(key)?,
+            // An event of nobody (a smoke test, a performance figure) has no key.
+            None if event.user_id.is_none() => return Ok(None),
+            None => return Err(key_mismatch()),
+        };
+        // An event of a user under another key would be lost without a word.
+        if told.tenant != event.tenant || told.user_id() != event.user_id {
             return Err(key_mismatch());
         }
         for (name, time) in [("timestamp", event.timestamp), ("received_at", event.received_at)] {
@@ -58,35 +60,21 @@ impl JourneyCodec {
                 return Err(Poison { code: "absurd_time", message });
             }
         }
-        Ok(matching::type_takes_part(event.event_type).then(|| (key, Input::Event(Box::new(event)))))
+        let takes_part = told.is_user && matching::type_takes_part(event.event_type);
+        Ok(takes_part.then_some(Input::Event(event)))
     }
 
-    /// Takes no part; but a user's event under such a key would be lost without a word.
-    fn anonymous(&self, record: &RecordRef<'_>) -> Result<Option<(RecordKey, Input)>, Poison> {
-        let whose: Whose = self
-            .codec
-            .decode_view::<Event, Whose>(record.value.unwrap_or_default())
-            .map_err(|error| undecodable(&error))?;
-        if whose.user_id.is_some() { Err(key_mismatch()) } else { Ok(None) }
-    }
-
-    fn erasure(&self, record: &RecordRef<'_>, key: RecordKey) -> Result<Option<(RecordKey, Input)>, Poison> {
-        let erasure: Erasure = self.read(record)?;
-        if key.tenant != erasure.tenant || key.user_id() != Some(&erasure.user_id) {
+    fn erasure<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Poison> {
+        let told = key_of(record.key.unwrap_or_default())?;
+        let erasure: Erasure = self.codec.decode(value_of(record)?).map_err(|error| undecodable(&error))?;
+        if told.tenant != erasure.tenant || told.user_id() != Some(&erasure.user_id) {
             return Err(key_mismatch());
         }
         if !TIMES.contains(&erasure.erased_at.0) {
             let message = "`erased_at` is outside the years 1970 to 2099".to_owned();
             return Err(Poison { code: "absurd_time", message });
         }
-        Ok(Some((key, Input::Erasure(erasure))))
-    }
-
-    fn read<T: AvroMessage>(&self, record: &RecordRef<'_>) -> Result<T, Poison> {
-        let bytes = record
-            .value
-            .ok_or_else(|| Poison { code: "undecodable", message: "the record has no value".to_owned() })?;
-        self.codec.decode(bytes).map_err(|error| undecodable(&error))
+        Ok(Some(Input::Erasure(erasure)))
     }
 
     fn breach_record(&self, breach: &TtfBreach) -> NewRecord {
@@ -96,31 +84,12 @@ impl JourneyCodec {
 }
 
 impl Codec<JourneyProcessor> for JourneyCodec {
-    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<(RecordKey, Input)>, Poison> {
-        // An event of nobody (a smoke test, a performance figure) has no key.
-        if record.key.is_none() && record.topic == topics::EVENTS {
-            return if told_irrelevant(record) { Ok(None) } else { self.anonymous(record) };
-        }
-        let key = self.decode_key(record.key.unwrap_or_default())?;
-        if record.topic == topics::ERASURES {
-            return self.erasure(record, key);
-        }
-        // Many events can be told by header and key to be nothing for us.
-        if told_irrelevant(record) {
-            return Ok(None);
-        }
-        match key.subject {
-            Subject::User(_) => self.event(record, key),
-            Subject::Anonymous(_) => self.anonymous(record),
-        }
-    }
-
-    fn encode_key(&self, key: &RecordKey) -> Vec<u8> {
-        key.to_bytes()
+    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Poison> {
+        if record.topic == topics::ERASURES { self.erasure(record) } else { self.event(record) }
     }
 
     fn decode_key(&self, bytes: &[u8]) -> Result<RecordKey, Poison> {
-        RecordKey::parse(bytes).map_err(|error| Poison { code: "key_malformed", message: error.to_string() })
+        key_of(bytes).map(RecordKeyRef::to_owned)
     }
 
     fn encode_state(&self, state: &UserState) -> Vec<u8> {
@@ -157,8 +126,12 @@ impl Codec<JourneyProcessor> for JourneyCodec {
     }
 }
 
-fn told_irrelevant(record: &RecordRef<'_>) -> bool {
-    matches!(record.header(topics::HEADER_EVENT_TYPE), Some(b"test" | b"performance" | b"error"))
+fn value_of<'a>(record: &RecordRef<'a>) -> Result<&'a [u8], Poison> {
+    record.value.ok_or_else(|| Poison { code: "undecodable", message: "the record has no value".to_owned() })
+}
+
+fn key_of(bytes: &[u8]) -> Result<RecordKeyRef<'_>, Poison> {
+    RecordKeyRef::parse(bytes).map_err(|error| Poison { code: "key_malformed", message: error.to_string() })
 }
 
 fn key_mismatch() -> Poison {

@@ -118,7 +118,7 @@ impl Figures {
 
     /// How the attempt stands goes into the gauges, or out of them.
     fn stand(&self, partition: i32, attempt: &AttemptState, change: i64) {
-        let Some(figures) = self.by_journey.get(&attempt.journey) else { return };
+        let Some(figures) = self.by_journey.get(attempt.journey.as_str()) else { return };
         for judged in attempt.deadlines.iter().filter(|judged| judged.firing) {
             if let Some(level) = figures.levels.get(&judged.level) {
                 self.standing.add(partition, level.open, change);
@@ -135,7 +135,7 @@ impl Figures {
 
     fn count(&self, known: Option<&AttemptState>, user: &JourneyState, attempt: &AttemptState) {
         let Some(version) = started(&self.journeys, attempt) else { return };
-        let Some(figures) = self.by_journey.get(&attempt.journey) else { return };
+        let Some(figures) = self.by_journey.get(attempt.journey.as_str()) else { return };
         let known = known.and_then(|known| Some((started(&self.journeys, known)?, known)));
         if known.is_none() {
             figures.started.inc();

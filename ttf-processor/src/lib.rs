@@ -2,6 +2,7 @@
 //!
 //! - [`journey`] is the domain, pure: what events and the passing of time mean.
 //! - [`processor`] plugs it into the exactly-once runtime, [`codec`] writes and reads its bytes.
+//! - [`replay`] holds what was emitted against what the events make of it.
 //! - [`figures`] are the Prometheus figures of what this process has committed.
 
 pub mod codec;
@@ -11,6 +12,7 @@ pub mod journey;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
 pub mod processor;
+pub mod replay;
 mod service;
 #[cfg(test)]
 mod tests;

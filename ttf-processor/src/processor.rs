@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use stream_runtime::keyed::{Context, KeyedProcessor};
-use telemetry_schemas::{Event, EventTime, RecordKey, erasure::Erasure};
+use stream_runtime::keyed::{Context, Effect, KeyedProcessor};
+use telemetry_schemas::{EventTime, RecordKey, erasure::Erasure};
 
 use crate::{
     figures::Figures,
     journey::{
-        Emission, Journeys, UserState,
+        Emission, EventView, Journeys, UserState,
         apply::{self, Applied},
         emit::{self, Speech},
         lifetime,
@@ -16,9 +16,9 @@ use crate::{
 };
 
 /// One input about one user.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Input {
-    Event(Box<Event>),
+#[derive(Debug)]
+pub enum Input<'a> {
+    Event(EventView<'a>),
     Erasure(Erasure),
 }
 
@@ -37,20 +37,25 @@ impl JourneyProcessor {
 impl KeyedProcessor for JourneyProcessor {
     type Key = RecordKey;
     type State = UserState;
-    type Input = Input;
+    type Input<'a> = Input<'a>;
     type Output = Emission;
 
     const OBSERVES_STORED: bool = true;
 
-    fn on_record(&self, ctx: &Context, _key: &RecordKey, state: &mut Option<UserState>, input: Input) {
-        match input {
-            Input::Event(event) => {
-                if apply::apply(&self.journeys, state, &event, ctx.now_ms) == Applied::TooManyAttempts {
-                    self.figures.attempt_refused();
+    fn on_record(&self, ctx: &Context, _key: &RecordKey, state: &mut Option<UserState>, input: Input<'_>) -> Effect {
+        let changed = match input {
+            Input::Event(event) => match apply::apply(&self.journeys, state, &event, ctx.now_ms) {
+                Applied::Irrelevant | Applied::Erased => false,
+                Applied::Taken { changed, refused } => {
+                    if refused {
+                        self.figures.attempt_refused();
+                    }
+                    changed
                 }
-            }
+            },
             Input::Erasure(erasure) => apply::erase(state, erasure.erased_at, ctx.now_ms),
-        }
+        };
+        if changed { Effect::Changed } else { Effect::Unchanged }
     }
 
     fn on_timer(&self, ctx: &Context, _key: &RecordKey, state: &mut Option<UserState>, complete_until_ms: i64) {

@@ -34,6 +34,8 @@ pub enum Command {
     Send(SendArgs),
     /// Print what flows through a topic
     Tail(TailArgs),
+    /// Watch the processors: partitions and their owners, lag, commits, restores, state
+    Top(TopArgs),
     /// Show where a user is: milestones, stages against target, what is next and when it is due
     User(UserArgs),
     /// Simulate a cohort of users against a running gateway and watch it in a live table
@@ -167,6 +169,26 @@ fn positive(text: &str) -> Result<f64, String> {
         Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
         _ => Err("it must be a number greater than 0".to_owned()),
     }
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// A process to ask, by an address that serves its /metrics; may be repeated. Without any: the gateway's port and
+    /// the admin port of this machine, as configured
+    #[arg(long, value_name = "URL")]
+    pub url: Vec<String>,
+    /// With a configuration whose log is Kafka, the group is asked as well: its lag shows even when no processor runs
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Two looks an interval apart, one answer, and the end
+    #[arg(long)]
+    pub once: bool,
+    /// One JSON object a look instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// Seconds between two looks
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = positive)]
+    pub interval: f64,
 }
 
 #[derive(Debug, Args)]

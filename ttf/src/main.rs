@@ -8,6 +8,7 @@ mod output;
 mod process;
 mod send;
 mod tail;
+mod top;
 mod topics;
 mod user;
 mod validate;
@@ -67,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Validate(args) => validate::run(args),
             Command::Send(args) => send::run(args).await,
             Command::Tail(args) => tail::run(args).await,
+            Command::Top(args) => top::run(args).await,
             Command::User(args) => user::run(args).await,
             Command::Demo(args) => demo::run(args).await,
         }

@@ -34,7 +34,7 @@ impl GroupCodec {
 }
 
 impl Codec<GroupProcessor> for GroupCodec {
-    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<(String, Input)>, Poison> {
+    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input>, Poison> {
         let key = self.decode_key(record.key.unwrap_or_default())?;
         if record.topic == topics::ALERT_COMMANDS {
             let command: AlertCommand = self.wire.read(record)?;
@@ -42,14 +42,10 @@ impl Codec<GroupProcessor> for GroupCodec {
                 let message = "the record's key names another group than its value".to_owned();
                 return Err(Poison { code: "key_mismatch", message });
             }
-            return Ok(Some((key, Input::Command(command))));
+            return Ok(Some(Input::Command(command)));
         }
         let breach: TtfBreach = self.wire.read(record)?;
-        Ok(Some((key, Input::Breach(Box::new(breach)))))
-    }
-
-    fn encode_key(&self, key: &String) -> Vec<u8> {
-        key.as_bytes().to_vec()
+        Ok(Some(Input::Breach(Box::new(breach))))
     }
 
     fn decode_key(&self, bytes: &[u8]) -> Result<String, Poison> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prometheus::IntCounterVec;
-use stream_runtime::keyed::{Context, KeyedProcessor};
+use stream_runtime::keyed::{Context, Effect, KeyedProcessor};
 use telemetry_schemas::{
     EventTime, Millis, TtfBreach,
     alert::{AlertAction, AlertCommand, Notification},
@@ -101,12 +101,12 @@ impl GroupProcessor {
 impl KeyedProcessor for GroupProcessor {
     type Key = String;
     type State = Group;
-    type Input = Input;
+    type Input<'a> = Input;
     type Output = Notification;
 
     const OBSERVES_STORED: bool = true;
 
-    fn on_record(&self, ctx: &Context, key: &String, group: &mut Option<Group>, input: Input) {
+    fn on_record(&self, ctx: &Context, key: &String, group: &mut Option<Group>, input: Input) -> Effect {
         match input {
             Input::Breach(breach) => self.take_in(EventTime(ctx.now_ms), key, group, *breach),
             Input::Command(command) => {
@@ -116,6 +116,7 @@ impl KeyedProcessor for GroupProcessor {
                 }
             }
         }
+        Effect::Changed
     }
 
     fn on_timer(&self, _ctx: &Context, _key: &String, group: &mut Option<Group>, _complete_until_ms: i64) {

@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 
-use crate::{message::MessageType, time::EventTime};
+use crate::{message::MessageType, state::EventId, time::EventTime};
 
 /// What is to be done with a value between the two forms.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub(super) enum Shape {
     Json,
     /// An array of numbers ↔ text in a field of the same name, or base64 in one with `_base64`.
     Bytes,
+    /// An array of numbers ↔ the id it stands for (see [`crate::state::EventId`]).
+    EventId,
     /// Only the fields that differ.
     Record { name: String, fields: BTreeMap<String, Shape> },
     /// Array or map.
@@ -66,6 +68,7 @@ impl Shape {
         };
         match text("type") {
             _ if text("logicalType") == Some("timestamp-millis") => Self::Instant,
+            _ if text("logicalType") == Some("event-id") => Self::EventId,
             _ if text("contentMediaType") == Some("application/json") => Self::Json,
             Some("array") => element("items", named),
             Some("map") => element("values", named),
@@ -92,6 +95,11 @@ impl Shape {
             (Self::Instant, value) => {
                 if let Some(millis) = value.as_i64() {
                     *value = Value::String(EventTime(millis).to_rfc3339());
+                }
+            }
+            (Self::EventId, value) => {
+                if let Some(id) = EventId::from_numbers(value) {
+                    *value = Value::String(id.to_string());
                 }
             }
             (Self::Json, value) => {

@@ -12,9 +12,14 @@ use uuid::Uuid;
 use super::store::ChangelogId;
 use crate::log::{NewRecord, RecordRef, TopicPartition};
 
-/// First byte of the runtime's own keys. A codec's keys must not begin with it.
-pub const RESERVED: u8 = 0;
+/// First byte of the runtime's own keys.
+const RESERVED: u8 = 0;
 const KEY: &[u8] = b"\0changelog-id";
+
+/// True for a key no state may have.
+pub fn is_reserved(key: &[u8]) -> bool {
+    key.first() == Some(&RESERVED)
+}
 
 /// A new identity.
 pub fn mint() -> ChangelogId {

@@ -1,7 +1,7 @@
 //! The figures of a keyed runtime.
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
-use service_kit::Metrics;
+use service_kit::{Metrics, metrics::AgeVec};
 
 /// Bounds of commit durations, in seconds.
 const COMMIT_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0];
@@ -16,6 +16,10 @@ pub struct KeyedMetrics {
     pub state_entries: IntGaugeVec,
     pub state_journal_bytes: IntGauge,
     pub rebalances: IntCounter,
+    /// Partitions there are, whoever has them.
+    pub partitions: IntGauge,
+    owned: IntGaugeVec,
+    pub transaction_age: AgeVec,
     pub records_in: IntCounter,
     pub records_out: IntCounter,
     pub timers_fired: IntCounter,
@@ -61,11 +65,40 @@ impl KeyedMetrics {
                 "Bytes of the local state's journal on disk, shared by the partitions of the process.",
             ),
             rebalances: metrics.counter(&name("rebalances_total"), "Assignments the group has made."),
+            partitions: metrics.gauge(
+                &name("partitions"),
+                "Partitions the inputs have; each has to have one owner among all processes.",
+            ),
+            owned: metrics.gauge_vec(
+                &name("partition_owned"),
+                "1 for each partition a worker of this process has.",
+                &["partition", "worker"],
+            ),
+            transaction_age: metrics.age_vec(
+                &name("open_transaction_age_seconds"),
+                "How long the worker's first input that is not committed has waited for its commit; 0 when none does.",
+                "worker",
+            ),
             records_in: metrics.counter(&name("records_in_total"), "Input records read, skipped ones included."),
             records_out: metrics
                 .counter(&name("records_out_total"), "Records written in committed transactions, changelog included."),
             timers_fired: metrics.counter(&name("timers_fired_total"), "Timers that fired."),
             poison: crate::dead_letters(metrics),
         }
+    }
+}
+
+impl KeyedMetrics {
+    /// A worker has got a partition.
+    pub fn owned(&self, partition: i32, worker: &str) {
+        self.owned.with_label_values(&[&partition.to_string(), worker]).set(1);
+    }
+
+    /// A worker has a partition no more.
+    pub fn given_up(&self, partition: i32, worker: &str) {
+        let partition = partition.to_string();
+        // There is no series of a partition that was never opened.
+        let _ = self.owned.remove_label_values(&[&partition, worker]);
+        let _ = self.restore_remaining.remove_label_values(&[&partition]);
     }
 }

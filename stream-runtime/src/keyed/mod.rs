@@ -3,6 +3,7 @@
 //! A [`KeyedProcessor`] is pure. Timers are not set by hand: they are a function of the state
 //! ([`KeyedProcessor::next_due`]), so that they can never disagree with it and a restore rebuilds them.
 
+pub mod changelog;
 mod due;
 mod marker;
 mod metrics;
@@ -12,13 +13,12 @@ mod poison;
 mod restore;
 mod run;
 mod scan;
+pub mod simulation;
 mod store;
 mod task;
 pub mod test_driver;
 mod timers;
 mod worker;
-
-use std::hash::Hash;
 
 pub use marker::is_marker;
 pub use options::{Clock, KeyedOptions, RuntimeConfig, ordinal};
@@ -29,14 +29,22 @@ use crate::log::{NewRecord, RecordRef};
 
 /// The domain's side of the runtime: no I/O, no clock.
 pub trait KeyedProcessor: Send + Sync + 'static {
-    type Key: Clone + Eq + Hash + Send;
-    type State: Clone + Send;
-    type Input: Send;
+    type Key: Send;
+    type State: Send;
+    /// May borrow from the record it comes from.
+    type Input<'a>;
     type Output: Send;
 
     /// Applies one input to the key's state (`None`: nothing is known of the key; setting it to `None` deletes).
     /// Must be commutative and idempotent where the domain promises so; the runtime applies each input once.
-    fn on_record(&self, ctx: &Context, key: &Self::Key, state: &mut Option<Self::State>, input: Self::Input);
+    /// Says whether the state may have changed: what has not is neither compared nor written.
+    fn on_record(
+        &self,
+        ctx: &Context,
+        key: &Self::Key,
+        state: &mut Option<Self::State>,
+        input: Self::Input<'_>,
+    ) -> Effect;
 
     /// Called when [`KeyedProcessor::next_due`] has passed and every record received up to
     /// `complete_until_ms` has been applied: whatever is due at or before that instant may be judged.
@@ -58,7 +66,7 @@ pub trait KeyedProcessor: Send + Sync + 'static {
     );
 
     /// Shows a change that is committed, for figures kept in memory: `before` and `after` as `on_flush` left them.
-    /// What an aborted transaction did is never shown. Called for every key that was touched.
+    /// What an aborted transaction did is never shown. Called for every key that was touched and may have changed.
     fn observe_committed(
         &self,
         _partition: i32,
@@ -84,6 +92,15 @@ pub trait KeyedProcessor: Send + Sync + 'static {
     fn observe_closed(&self, _partition: i32) {}
 }
 
+/// What an input did to a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It is as it was.
+    Unchanged,
+    /// It may differ.
+    Changed,
+}
+
 /// What a processor may know besides its input.
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
@@ -101,16 +118,13 @@ pub struct Poison {
     pub message: String,
 }
 
-/// The key and the input a record holds; `None`: nothing for us.
-pub type Decoded<P> = Option<(<P as KeyedProcessor>::Key, <P as KeyedProcessor>::Input)>;
-
 /// How a processor's keys, inputs, states and outputs are written as bytes.
 pub trait Codec<P: KeyedProcessor>: Send + Sync + 'static {
-    /// Decodes a record of an input topic. `Ok(None)`: nothing for us, skip it.
-    fn decode(&self, record: &RecordRef<'_>) -> Result<Decoded<P>, Poison>;
+    /// Decodes a record of an input topic; its key is the key of the state. `Ok(None)`: nothing for us, skip it.
+    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<P::Input<'a>>, Poison>;
 
-    /// Must not begin with a zero byte: such keys are the runtime's own.
-    fn encode_key(&self, key: &P::Key) -> Vec<u8>;
+    /// Decodes a record's key. Called once per key and transaction. A key that begins with a zero byte does not come
+    /// here: such keys are the runtime's own.
     fn decode_key(&self, bytes: &[u8]) -> Result<P::Key, Poison>;
 
     /// The state's bytes, the same in the changelog and in the local store.

@@ -1,12 +1,12 @@
 //! What a transaction has changed so far. Nothing of it is on disk: dropping it undoes it.
 
-use std::{
-    collections::{HashMap, hash_map},
-    mem::size_of,
-};
+use std::{hash::BuildHasher, mem::size_of};
+
+use bytes::Bytes;
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table};
 
 use super::{
-    Codec, KeyedProcessor,
+    Codec, Effect, KeyedProcessor, Poison, marker,
     store::{Sealed, StoreError, TaskStore, TimerEntry},
 };
 use crate::log::NewRecord;
@@ -14,27 +14,39 @@ use crate::log::NewRecord;
 /// A key that was touched in this transaction.
 pub struct Entry<P: KeyedProcessor> {
     pub key: P::Key,
-    pub key_bytes: Vec<u8>,
+    pub key_bytes: Bytes,
     /// The state before the transaction, as stored.
     pub stored: Option<Sealed>,
-    /// The same, decoded.
+    /// The same, decoded; only there between a flush and the end of its transaction.
     pub before: Option<P::State>,
     pub after: Option<P::State>,
+    /// False while nothing has said that `after` differs from what is stored.
+    changed: bool,
 }
 
-/// Why a state could not be looked up.
+impl<P: KeyedProcessor> Entry<P> {
+    pub fn note(&mut self, effect: Effect) {
+        self.changed |= effect == Effect::Changed;
+    }
+}
+
+/// Why a key could not be touched.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("a stored state cannot be decoded: {0}")]
-    Undecodable(#[from] super::Poison),
+    Undecodable(Poison),
+    #[error("a key cannot be decoded: {0}")]
+    Key(Poison),
 }
 
 /// The changes of one task, in the order its keys were first touched.
 pub struct Overlay<P: KeyedProcessor> {
     entries: Vec<Entry<P>>,
-    index: HashMap<P::Key, usize>,
+    /// Places in `entries`, found by the key's bytes.
+    index: HashTable<usize>,
+    hasher: DefaultHashBuilder,
     /// Records that tell of poison records.
     pub rejected: Vec<NewRecord>,
     /// Timers in the index that no state wants.
@@ -44,33 +56,52 @@ pub struct Overlay<P: KeyedProcessor> {
 
 impl<P: KeyedProcessor> Default for Overlay<P> {
     fn default() -> Self {
-        Self { entries: Vec::new(), index: HashMap::new(), rejected: Vec::new(), orphans: Vec::new(), bytes: 0 }
+        Self {
+            entries: Vec::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            rejected: Vec::new(),
+            orphans: Vec::new(),
+            bytes: 0,
+        }
     }
 }
 
 impl<P: KeyedProcessor> Overlay<P> {
-    /// The entry of `key`, loaded from the store on first touch.
+    /// The entry of the key with these bytes, loaded from the store on first touch.
     pub fn touch(
         &mut self,
-        key: P::Key,
+        key_bytes: &[u8],
         store: &TaskStore,
         codec: &impl Codec<P>,
     ) -> Result<&mut Entry<P>, LookupError> {
-        let at = match self.index.entry(key) {
-            hash_map::Entry::Occupied(known) => *known.get(),
-            hash_map::Entry::Vacant(vacant) => {
-                let key = vacant.key().clone();
-                let key_bytes = codec.encode_key(&key);
-                let stored = store.get(&key_bytes)?;
-                let before = stored.as_ref().map(|sealed| codec.decode_state(sealed.state())).transpose()?;
+        let Self { entries, index, hasher, .. } = self;
+        let known = index.entry(
+            hasher.hash_one(key_bytes),
+            |at| entries[*at].key_bytes == key_bytes,
+            |at| hasher.hash_one(&*entries[*at].key_bytes),
+        );
+        let at = match known {
+            hash_table::Entry::Occupied(known) => *known.get(),
+            hash_table::Entry::Vacant(vacant) => {
+                if marker::is_reserved(key_bytes) {
+                    let message = "the record's key begins with a zero byte".to_owned();
+                    return Err(LookupError::Key(Poison { code: "key_malformed", message }));
+                }
+                let key = codec.decode_key(key_bytes).map_err(LookupError::Key)?;
+                let stored = store.get(key_bytes)?;
+                let state = stored.as_ref().map(|sealed| codec.decode_state(sealed.state())).transpose();
+                let after = state.map_err(LookupError::Undecodable)?;
                 self.bytes += size_of::<Entry<P>>()
                     + 2 * key_bytes.len()
                     + 2 * stored.as_ref().map_or(0, |sealed| sealed.state().len());
-                self.entries.push(Entry { key, key_bytes, stored, after: before.clone(), before });
-                *vacant.insert(self.entries.len() - 1)
+                let key_bytes = Bytes::copy_from_slice(key_bytes);
+                vacant.insert(entries.len());
+                entries.push(Entry { key, key_bytes, stored, before: None, after, changed: false });
+                entries.len() - 1
             }
         };
-        Ok(&mut self.entries[at])
+        Ok(&mut entries[at])
     }
 
     /// Counts bytes that an input has added.
@@ -83,12 +114,14 @@ impl<P: KeyedProcessor> Overlay<P> {
         self.bytes
     }
 
+    /// True when a transaction has nothing to write of it.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.rejected.is_empty() && self.orphans.is_empty()
+        self.rejected.is_empty() && self.orphans.is_empty() && !self.entries.iter().any(|entry| entry.changed)
     }
 
-    pub fn entries_mut(&mut self) -> &mut [Entry<P>] {
-        &mut self.entries
+    /// The entries that may differ from what is stored.
+    pub fn changed_mut(&mut self) -> impl Iterator<Item = &mut Entry<P>> {
+        self.entries.iter_mut().filter(|entry| entry.changed)
     }
 
     pub fn clear(&mut self) {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use service_kit::Kit;
 
 use super::{Codec, KeyedOptions, KeyedProcessor, metrics::KeyedMetrics, store::Stores, worker::Worker};
-use crate::{log::Log, transaction::while_unavailable};
+use crate::{lag::LagMeter, log::Log, transaction::while_unavailable};
 
 /// Longest wait for records: how fast a worker notices a due timer, a restored store or a shutdown.
 const IDLE: Duration = Duration::from_millis(50);
@@ -20,6 +20,7 @@ pub(crate) struct Shared<P, C> {
     pub codec: Arc<C>,
     pub stores: Arc<Stores>,
     pub metrics: KeyedMetrics,
+    pub lag: Arc<LagMeter>,
     /// Partitions some worker of this process has.
     pub owned: Mutex<BTreeSet<i32>>,
 }
@@ -38,7 +39,8 @@ impl<P: KeyedProcessor, C: Codec<P>> Shared<P, C> {
         ensure!((0.0..=1.0).contains(&options.poison_share), "`poison_share` must be between 0 and 1");
         let stores = Stores::open(&options.state_dir)?;
         let metrics = KeyedMetrics::new(kit.metrics(), &options.metrics_prefix);
-        Ok(Arc::new(Self { options, log, processor, codec, stores, metrics, owned: Mutex::default() }))
+        let lag = LagMeter::new(kit.metrics(), &options.group);
+        Ok(Arc::new(Self { options, log, processor, codec, stores, metrics, lag, owned: Mutex::default() }))
     }
 
     /// Checks that every topic is there, with equal partition counts.
@@ -55,7 +57,9 @@ impl<P: KeyedProcessor, C: Codec<P>> Shared<P, C> {
             counts.insert(topic.partitions);
         }
         ensure!(counts.len() == 1, "topics {} must have equal partition counts, not {counts:?}", names.join(", "));
-        self.stores.expect_partitions(counts.into_iter().next().unwrap_or(1));
+        let partitions = counts.into_iter().next().unwrap_or_default();
+        self.metrics.partitions.set(partitions.into());
+        self.stores.expect_partitions(partitions);
         Ok(())
     }
 }
@@ -73,6 +77,7 @@ pub fn run<P: KeyedProcessor, C: Codec<P>>(
     kit: &Kit,
 ) -> anyhow::Result<()> {
     let shared = Shared::open(options, log, processor, codec, kit)?;
+    shared.lag.measure(shared.log.clone(), kit, &shared.options.app);
     for index in 0..shared.options.workers {
         let (shared, kit_of_worker) = (shared.clone(), kit.clone());
         // Asked for here, so that the process is not ready before the thread has begun.

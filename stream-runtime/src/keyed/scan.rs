@@ -115,8 +115,8 @@ fn show<P: KeyedProcessor, C: Codec<P>>(shared: &Shared<P, C>, job: &Job) -> any
         if !*wanted {
             return Ok(());
         }
-        let key = shared.codec.decode_key(stored.key()).map_err(LookupError::from)?;
-        let state = shared.codec.decode_state(stored.sealed.state()).map_err(LookupError::from)?;
+        let key = shared.codec.decode_key(stored.key()).map_err(LookupError::Key)?;
+        let state = shared.codec.decode_state(stored.sealed.state()).map_err(LookupError::Undecodable)?;
         shared.processor.observe_stored(job.partition, &key, &state);
     }
     let wanted = job.wanted.lock();

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    Codec, Context, KeyedProcessor, Shared,
+    Codec, Context, Effect, KeyedProcessor, Shared, changelog,
     due::DueHeader,
     marker,
     overlay::{LookupError, Overlay},
@@ -13,7 +13,7 @@ use super::{
     timers::Timers,
 };
 use crate::{
-    log::{Isolation, NewRecord, NextOffset, RecordRef, TopicPartition},
+    log::{Isolation, NewRecord, NextOffset, RecordRef, TopicPartition, Verdict},
     positions::InputPosition,
     transaction::Setback,
 };
@@ -129,11 +129,6 @@ impl<P: KeyedProcessor> Task<P> {
         !self.overlay.is_empty() || self.inputs.iter().any(InputPosition::is_changed)
     }
 
-    /// The input this record came from, when the record is new.
-    fn input_of(&mut self, record: &RecordRef<'_>) -> Option<&mut InputPosition> {
-        self.inputs.iter_mut().find(|input| &*input.at.topic == record.topic).filter(|input| input.expects(record))
-    }
-
     /// Applies one record in the overlay.
     pub fn apply<C: Codec<P>>(
         &mut self,
@@ -141,28 +136,33 @@ impl<P: KeyedProcessor> Task<P> {
         ctx: Context,
         record: &RecordRef<'_>,
     ) -> Result<Applied, LookupError> {
-        if self.input_of(record).is_none() {
-            return Ok(Applied::Seen);
-        }
+        let Self { inputs, overlay, store, .. } = self;
+        let input = inputs.iter_mut().find(|input| &*input.at.topic == record.topic);
+        let Some(position) = input.filter(|input| input.expects(record)) else { return Ok(Applied::Seen) };
         let applied = match shared.codec.decode(record) {
-            Ok(None) => Applied::Skipped,
-            Ok(Some((key, input))) => {
-                let entry = self.overlay.touch(key, &self.store, &*shared.codec)?;
-                shared.processor.on_record(&ctx, &entry.key, &mut entry.after, input);
-                self.overlay.grow(record.size());
-                Applied::Taken
-            }
-            Err(poison) => {
-                let notice = shared.codec.encode_poison(record, &poison, ctx.now_ms);
-                shared.metrics.poison.with_label_values(&[record.topic, poison.code]).inc();
-                self.overlay.grow(notice.size());
-                self.overlay.rejected.push(notice);
-                Applied::Poison
-            }
+            Ok(None) => Ok(Applied::Skipped),
+            Ok(Some(input)) => match overlay.touch(record.key.unwrap_or_default(), store, &*shared.codec) {
+                Ok(entry) => {
+                    let effect = shared.processor.on_record(&ctx, &entry.key, &mut entry.after, input);
+                    entry.note(effect);
+                    if effect == Effect::Changed {
+                        overlay.grow(record.size());
+                    }
+                    Ok(Applied::Taken)
+                }
+                Err(LookupError::Key(poison)) => Err(poison),
+                Err(error) => return Err(error),
+            },
+            Err(poison) => Err(poison),
         };
-        if let Some(input) = self.input_of(record) {
-            input.advance(record);
-        }
+        let applied = applied.unwrap_or_else(|poison| {
+            let notice = shared.codec.encode_poison(record, &poison, ctx.now_ms);
+            shared.metrics.poison.with_label_values(&[record.topic, poison.code]).inc();
+            overlay.grow(notice.size());
+            overlay.rejected.push(notice);
+            Applied::Poison
+        });
+        position.advance(record);
         Ok(applied)
     }
 
@@ -198,12 +198,12 @@ impl<P: KeyedProcessor> Task<P> {
             self.overlay.orphans.push(timer.clone());
             return Ok(());
         }
-        let key = shared.codec.decode_key(timer.key())?;
-        let touched = self.overlay.touch(key, &self.store, &*shared.codec)?;
+        let touched = self.overlay.touch(timer.key(), &self.store, &*shared.codec)?;
         // Records of the same transaction may have moved or ended it.
         let wanted = touched.after.as_ref().and_then(|state| processor.next_due(state));
         let Some(due_ms) = wanted.filter(|due_ms| *due_ms <= complete_until_ms) else { return Ok(()) };
         processor.on_timer(&ctx, &touched.key, &mut touched.after, complete_until_ms);
+        touched.note(Effect::Changed);
         shared.metrics.timers_fired.inc();
         let then = touched.after.as_ref().and_then(|state| processor.next_due(state));
         anyhow::ensure!(
@@ -249,12 +249,14 @@ impl<P: KeyedProcessor> Task<P> {
             }
         }
         let header = DueHeader::new(&shared.options.timer_fingerprint);
-        for entry in self.overlay.entries_mut() {
+        for entry in self.overlay.changed_mut() {
+            // Decoded when it is touched, too: a copy kept from then on would cost as much for every key, changed or not.
+            let before = entry.stored.as_ref().map(|sealed| codec.decode_state(sealed.state())).transpose();
+            entry.before = before.map_err(|poison| Setback::new(Verdict::Fatal, poison.to_string()))?;
             processor.on_flush(&ctx, &entry.key, entry.before.as_ref(), &mut entry.after, &mut outputs);
             for output in outputs.drain(..) {
                 codec.encode_output(&output, &mut records);
             }
-            debug_assert_ne!(entry.key_bytes.first(), Some(&marker::RESERVED), "the key is the runtime's own");
             let old_due = entry.stored.as_ref().and_then(Sealed::due_ms);
             let value = match &entry.after {
                 Some(state) => {
@@ -277,17 +279,10 @@ impl<P: KeyedProcessor> Task<P> {
                 None => None,
             };
             if let Some(value) = value {
-                let mut record = NewRecord {
-                    topic: self.changelog.topic.clone(),
-                    partition: Some(self.partition),
-                    key: Some(entry.key_bytes.clone().into()),
-                    value: None,
-                    headers: Vec::new(),
-                    timestamp_ms: Some(ctx.now_ms),
-                };
-                if let Some((state, due)) = value {
+                let (state, due) = value.unzip();
+                let mut record = changelog::record(&self.changelog, entry.key_bytes.clone(), state, ctx.now_ms);
+                if let Some(due) = due {
                     header.add(&mut record, due);
-                    record.value = Some(state.into());
                 }
                 records.push(record);
             }
@@ -316,7 +311,7 @@ impl<P: KeyedProcessor> Task<P> {
 
     /// Notes that what was flushed is committed and in the store.
     pub fn committed(&mut self, processor: &P, flushed: Flushed) {
-        for entry in self.overlay.entries_mut() {
+        for entry in self.overlay.changed_mut() {
             processor.observe_committed(self.partition, &entry.key, entry.before.as_ref(), entry.after.as_ref());
         }
         self.overlay.clear();

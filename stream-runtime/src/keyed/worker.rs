@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::{Kit, ProgressHandle, ReadyHandle};
+use service_kit::{Kit, ProgressHandle, ReadyHandle, metrics::Age};
 
 use super::{
     Codec, Context, KeyedProcessor, Shared,
@@ -22,14 +22,13 @@ use super::{
     timers::Judgement,
 };
 use crate::{
-    lag::LagMetrics,
+    lag::LagMember,
     log::{GroupMetadata, Isolation, LogError, Polled, SubscribeOptions, Subscription, TopicPartition},
     transaction::{TransactionalWriter, WriterOptions, consumer_error},
 };
 
 /// Records that are visited in one poll at most, so that the clock is read often enough.
 const POLL_RECORDS: usize = 5_000;
-const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// Bound of one watermark query: it stands between two polls.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a stale member waits for the group before it tries again.
@@ -74,8 +73,8 @@ pub struct Worker<P: KeyedProcessor, C: Codec<P>> {
     opened: Option<Instant>,
     open_records: usize,
     poison: PoisonWindow,
-    lag: LagMetrics,
-    lag_measured: Option<Instant>,
+    lag: LagMember,
+    transaction_age: Age,
     foreign_since: Option<Instant>,
     ready: ReadyHandle,
     progress: ProgressHandle,
@@ -112,7 +111,8 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             ready: kit.health().readiness(name.clone()),
             progress: kit.health().progress(name, max_silence),
             poison: PoisonWindow::new(options.poison_share, options.poison_minimum),
-            lag: LagMetrics::new(kit.metrics(), &options.group),
+            lag: shared.lag.member(),
+            transaction_age: shared.metrics.transaction_age.with_label_value(&id),
             id,
             subscription,
             writer,
@@ -124,7 +124,6 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             stale_since: None,
             opened: None,
             open_records: 0,
-            lag_measured: None,
             foreign_since: None,
             shared,
         })
@@ -134,6 +133,8 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     /// `timeout`, follows the group. An error ends the process.
     pub fn step(&mut self, timeout: Duration) -> anyhow::Result<Step> {
         self.progress.beat();
+        // Before a commit, which may take long: an age that only ended with it would not show.
+        self.transaction_age.set_since(self.opened);
         let mut step = Step::default();
         if let Some(event) = self.pending.pop_front() {
             self.follow(event)?;
@@ -152,7 +153,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         if self.is_commit_due() {
             self.commit()?;
         }
-        self.measure_lag();
+        self.tell_lag();
         self.delete_foreign_stores()?;
         let timeout = self.until_commit().map_or(timeout, |left| left.min(timeout));
         match self.poll(timeout)? {
@@ -325,21 +326,12 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         Ok(looked_at)
     }
 
-    fn measure_lag(&mut self) {
-        if self.lag_measured.is_some_and(|at| at.elapsed() < LAG_INTERVAL) {
+    fn tell_lag(&mut self) {
+        if !self.lag.is_due() {
             return;
         }
-        self.lag_measured = Some(Instant::now());
-        for task in self.tasks.values().filter(|task| task.is_active()) {
-            let reached = reached(task, &*self.subscription);
-            for (input, reached) in task.inputs.iter().zip(reached) {
-                let Ok(end) = self.shared.log.end_offset(&input.at, Isolation::ReadUncommitted, QUERY_TIMEOUT) else {
-                    // A log that does not answer is no reason to poll later than needed.
-                    return;
-                };
-                let now_ms = self.shared.options.clock.now_ms();
-                self.lag.observe(&input.at, reached, end, input.stream_time_ms, now_ms);
-            }
+        for input in self.tasks.values().flat_map(|task| &task.inputs) {
+            self.lag.tell(&input.at, Some(input.next), input.stream_time_ms);
         }
     }
 

@@ -139,6 +139,9 @@ pub trait Log: Send + Sync + 'static {
     /// An identity of the topic that changes when it is deleted and made anew (Kafka: where the broker does not
     /// tell, the name).
     fn topic_id(&self, topic: &str, timeout: Duration) -> Result<String, LogError>;
+
+    /// How long records of the topic are kept by age, as it is set now; `None` where age deletes nothing.
+    fn retention(&self, topic: &str, timeout: Duration) -> Result<Option<Duration>, LogError>;
 }
 
 /// Publishes single records.

@@ -12,11 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     SinkError, SinkOptions,
-    metrics::SinkMetrics,
     store::{Answer, Failure, Request},
 };
 use crate::{
-    lag::LagMetrics,
+    lag::{LagMember, LagMeter},
     log::{
         Isolation, Log, LogError, NextOffset, Polled, Position, Record, SubscribeOptions, Subscription, TopicPartition,
     },
@@ -28,8 +27,6 @@ const POLL_RECORDS: usize = 1_000;
 /// Longest wait for records while an answer of the store is awaited.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
-const LAG_INTERVAL: Duration = Duration::from_secs(5);
-const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 const UNAVAILABLE_PAUSE: Duration = Duration::from_millis(100);
 /// The loop goes round several times a second whatever the store does, but for the hand-over of partitions.
 const MAX_SILENCE: Duration = Duration::from_secs(120);
@@ -84,7 +81,6 @@ enum Asked {
 
 pub struct Feeder {
     options: SinkOptions,
-    log: Arc<dyn Log>,
     subscription: Box<dyn Subscription>,
     requests: mpsc::Sender<Request>,
     asked: Asked,
@@ -94,9 +90,7 @@ pub struct Feeder {
     batch: Batch,
     paused: bool,
     ticked: Instant,
-    lag: LagMetrics,
-    lag_measured: Option<Instant>,
-    metrics: SinkMetrics,
+    lag: LagMember,
     ready: ReadyHandle,
     progress: ProgressHandle,
 }
@@ -104,9 +98,9 @@ pub struct Feeder {
 impl Feeder {
     pub fn join(
         options: SinkOptions,
-        log: Arc<dyn Log>,
+        log: &Arc<dyn Log>,
         requests: mpsc::Sender<Request>,
-        metrics: SinkMetrics,
+        lag: &Arc<LagMeter>,
         kit: &Kit,
     ) -> anyhow::Result<Self> {
         let subscription = log
@@ -122,8 +116,7 @@ impl Feeder {
         Ok(Self {
             ready: kit.health().readiness(name.clone()),
             progress: kit.health().progress(name, MAX_SILENCE),
-            lag: LagMetrics::new(kit.metrics(), &options.group),
-            log,
+            lag: lag.member(),
             subscription,
             requests,
             asked: Asked::Nothing,
@@ -132,8 +125,6 @@ impl Feeder {
             batch: Batch::default(),
             paused: false,
             ticked: Instant::now(),
-            lag_measured: None,
-            metrics,
             options,
         })
     }
@@ -144,7 +135,7 @@ impl Feeder {
         self.take_answer()?;
         self.ask_for_work()?;
         self.hold_back()?;
-        self.measure_lag();
+        self.tell_lag();
         let wait = match self.asked {
             Asked::Nothing => {
                 let due = self.batch.began.map(|began| self.options.batch_interval.saturating_sub(began.elapsed()));
@@ -285,7 +276,6 @@ impl Feeder {
             self.resume()?;
         }
         self.ready.set(true);
-        self.lag_measured = None;
         Ok(())
     }
 
@@ -375,31 +365,17 @@ impl Feeder {
         self.places.clear();
         self.paused = false;
         self.lag.clear();
-        self.metrics.backlog.set(0);
         self.subscription.release().map_err(|error| self.error(error))
     }
 
-    fn measure_lag(&mut self) {
-        if self.lag_measured.is_some_and(|at| at.elapsed() < LAG_INTERVAL) {
+    fn tell_lag(&mut self) {
+        // While it is not known where to read from, nobody can tell what waits.
+        if matches!(self.asked, Asked::Claim { .. }) || !self.lag.is_due() {
             return;
         }
-        self.lag_measured = Some(Instant::now());
-        let now_ms = service_kit::clock::now_ms();
-        let mut backlog = 0;
-        for (at, place) in &mut self.places {
-            let Ok(end) = self.log.end_offset(at, Isolation::ReadUncommitted, QUERY_TIMEOUT) else { return };
-            if place.durable.is_none() {
-                place.durable = self.log.start_offset(at, QUERY_TIMEOUT).ok();
-            }
-            let Some(mut durable) = place.durable else { return };
-            if place.next.is_none_or(|next| durable >= next) {
-                // Only transaction markers may follow.
-                durable = durable.max(self.subscription.position(at).unwrap_or(i64::MIN));
-            }
-            backlog += (end - durable).max(0);
-            self.lag.observe(at, durable, end, place.last_record_ms, now_ms);
+        for (at, place) in &self.places {
+            self.lag.tell(at, place.durable, place.last_record_ms);
         }
-        self.metrics.backlog.set(backlog);
     }
 }
 

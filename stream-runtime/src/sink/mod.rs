@@ -15,7 +15,10 @@ use feeder::Feeder;
 use metrics::SinkMetrics;
 use service_kit::Kit;
 
-use crate::log::{Log, NextOffset, Position, Record, TopicPartition};
+use crate::{
+    lag::LagMeter,
+    log::{Log, NextOffset, Position, Record, TopicPartition},
+};
 
 /// What a sink says when a write failed.
 #[derive(Debug, thiserror::Error)]
@@ -107,10 +110,12 @@ pub fn run(options: SinkOptions, log: Arc<dyn Log>, sink: impl Sink, kit: &Kit) 
     let metrics = SinkMetrics::new(kit.metrics(), &options);
     let (store, requests) = store::serve(sink, metrics.deliveries.clone(), health, kit.shutdown());
     kit.spawn(format!("{name}-store"), store);
+    let lag = LagMeter::with_total(kit.metrics(), &options.group, Some(metrics.backlog));
+    lag.measure(log.clone(), kit, &name);
     let kit_of_feeder = kit.clone();
     kit.spawn_thread(name, move || {
         let shutdown = kit_of_feeder.shutdown();
-        let mut feeder = Feeder::join(options, log, requests, metrics, &kit_of_feeder)?;
+        let mut feeder = Feeder::join(options, &log, requests, &lag, &kit_of_feeder)?;
         while !shutdown.is_cancelled() {
             feeder.step(IDLE)?;
         }

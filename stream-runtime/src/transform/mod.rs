@@ -11,7 +11,10 @@ use anyhow::ensure;
 use service_kit::Kit;
 use worker::Worker;
 
-use crate::log::{Log, NewRecord, RecordRef, TopicPartition};
+use crate::{
+    lag::LagMeter,
+    log::{Log, NewRecord, RecordRef, TopicPartition},
+};
 
 /// Longest wait for records: how fast a shutdown is noticed.
 const IDLE: Duration = Duration::from_millis(50);
@@ -94,10 +97,12 @@ pub fn run(options: TransformOptions, log: Arc<dyn Log>, map: impl Transform, ki
     ensure!(options.commit_records > 0, "`commit_records` must be at least 1");
     // Asked for here, so that the process is not ready before the thread has begun.
     kit.health().readiness(options.name.clone()).set(false);
+    let lag = LagMeter::new(kit.metrics(), &options.group);
+    lag.measure(log.clone(), kit, &options.name);
     let kit_of_worker = kit.clone();
     kit.spawn_thread(options.name.clone(), move || {
         let shutdown = kit_of_worker.shutdown();
-        let mut worker = Worker::join(options, log, map, &kit_of_worker)?;
+        let mut worker = Worker::join(options, log, map, &lag, &kit_of_worker)?;
         while !shutdown.is_cancelled() {
             worker.step(IDLE)?;
         }

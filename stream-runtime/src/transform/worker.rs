@@ -11,7 +11,7 @@ use service_kit::{Kit, ProgressHandle, ReadyHandle};
 
 use super::{Places, Transform, TransformOptions};
 use crate::{
-    lag::LagMetrics,
+    lag::{LagMember, LagMeter},
     log::{
         GroupMetadata, Isolation, Log, LogError, NewRecord, Polled, SubscribeOptions, Subscription, TopicPartition,
         Verdict,
@@ -22,8 +22,6 @@ use crate::{
 
 /// Records that are visited in one poll at most.
 const POLL_RECORDS: usize = 5_000;
-const LAG_INTERVAL: Duration = Duration::from_secs(5);
-const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a stale member waits for the group before it tries again.
 const STALE_PATIENCE: Duration = Duration::from_secs(60);
 const UNAVAILABLE_PAUSE: Duration = Duration::from_millis(100);
@@ -46,8 +44,7 @@ pub(super) struct Worker<T> {
     /// When the first record of the open transaction came.
     opened: Option<Instant>,
     open_records: usize,
-    lag: LagMetrics,
-    lag_measured: Option<Instant>,
+    lag: LagMember,
     commit_duration: Histogram,
     records_in: IntCounter,
     records_out: IntCounter,
@@ -57,7 +54,13 @@ pub(super) struct Worker<T> {
 }
 
 impl<T: Transform> Worker<T> {
-    pub fn join(options: TransformOptions, log: Arc<dyn Log>, map: T, kit: &Kit) -> anyhow::Result<Self> {
+    pub fn join(
+        options: TransformOptions,
+        log: Arc<dyn Log>,
+        map: T,
+        lag: &Arc<LagMeter>,
+        kit: &Kit,
+    ) -> anyhow::Result<Self> {
         let id = format!("{}-{}", options.name, options.ordinal);
         let subscription = log
             .subscribe(SubscribeOptions {
@@ -91,7 +94,7 @@ impl<T: Transform> Worker<T> {
             records_in: metrics.counter(&name("records_in_total"), "Input records read."),
             records_out: metrics.counter(&name("records_out_total"), "Records written in committed transactions."),
             rebalances: metrics.counter(&name("rebalances_total"), "Assignments the group has made."),
-            lag: LagMetrics::new(metrics, &options.group),
+            lag: lag.member(),
             ready: kit.health().readiness(options.name.clone()),
             progress: kit.health().progress(options.name.clone(), max_silence),
             id,
@@ -106,7 +109,6 @@ impl<T: Transform> Worker<T> {
             stale_since: None,
             opened: None,
             open_records: 0,
-            lag_measured: None,
             options,
         })
     }
@@ -122,7 +124,7 @@ impl<T: Transform> Worker<T> {
         if self.is_commit_due() {
             self.commit()?;
         }
-        self.measure_lag();
+        self.tell_lag();
         let left = self.opened.map(|opened| self.options.commit_interval.saturating_sub(opened.elapsed()));
         let polled = self.poll(left.map_or(timeout, |left| left.min(timeout)))?;
         if !matches!(polled, Polled::Records(_)) {
@@ -322,15 +324,12 @@ impl<T: Transform> Worker<T> {
         self.open_records = 0;
     }
 
-    fn measure_lag(&mut self) {
-        if self.lag_measured.is_some_and(|at| at.elapsed() < LAG_INTERVAL) {
+    fn tell_lag(&mut self) {
+        if !self.lag.is_due() {
             return;
         }
-        self.lag_measured = Some(Instant::now());
-        let now_ms = service_kit::clock::now_ms();
         for place in self.places.values() {
-            let Ok(end) = self.log.end_offset(&place.at, Isolation::ReadUncommitted, QUERY_TIMEOUT) else { return };
-            self.lag.observe(&place.at, place.reached(&*self.subscription), end, place.stream_time_ms, now_ms);
+            self.lag.tell(&place.at, Some(place.next), place.stream_time_ms);
         }
     }
 }

@@ -143,4 +143,8 @@ impl Log for FaultyLog {
     fn topic_id(&self, topic: &str, timeout: Duration) -> Result<String, LogError> {
         self.inner.topic_id(topic, timeout)
     }
+
+    fn retention(&self, topic: &str, timeout: Duration) -> Result<Option<Duration>, LogError> {
+        self.inner.retention(topic, timeout)
+    }
 }

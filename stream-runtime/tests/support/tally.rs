@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use stream_runtime::{
-    keyed::{Codec, Context, KeyedProcessor, Poison},
+    keyed::{Codec, Context, Effect, KeyedProcessor, Poison},
     log::{NewRecord, Record, RecordRef},
 };
 
@@ -49,10 +49,10 @@ pub struct Snapshot {
 impl KeyedProcessor for Tally {
     type Key = String;
     type State = Totals;
-    type Input = Input;
+    type Input<'a> = Input;
     type Output = Snapshot;
 
-    fn on_record(&self, _ctx: &Context, _key: &String, state: &mut Option<Totals>, input: Input) {
+    fn on_record(&self, _ctx: &Context, _key: &String, state: &mut Option<Totals>, input: Input) -> Effect {
         match input {
             Input::Add { at_ms, value } => {
                 let state = state.get_or_insert(Totals { first_at_ms: at_ms, ..Totals::default() });
@@ -62,6 +62,7 @@ impl KeyedProcessor for Tally {
             }
             Input::Forget => *state = None,
         }
+        Effect::Changed
     }
 
     fn on_timer(&self, _ctx: &Context, _key: &String, state: &mut Option<Totals>, _complete_until_ms: i64) {
@@ -105,23 +106,18 @@ impl Json {
 }
 
 impl Codec<Tally> for Json {
-    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<(String, Input)>, Poison> {
+    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input>, Poison> {
         let poison = |message: &str| Poison { code: "undecodable", message: message.to_owned() };
         let key = record.key.ok_or_else(|| poison("no key"))?;
         if key == b"ignored" {
             return Ok(None);
         }
-        let key = String::from_utf8(key.to_vec()).map_err(|_| poison("key"))?;
-        let input = serde_json::from_slice(record.value.unwrap_or_default()).map_err(|_| poison("value"))?;
-        Ok(Some((key, input)))
-    }
-
-    fn encode_key(&self, key: &String) -> Vec<u8> {
-        key.clone().into_bytes()
+        serde_json::from_slice(record.value.unwrap_or_default()).map(Some).map_err(|_| poison("value"))
     }
 
     fn decode_key(&self, bytes: &[u8]) -> Result<String, Poison> {
-        Ok(String::from_utf8(bytes.to_vec()).unwrap())
+        let message = "key".to_owned();
+        String::from_utf8(bytes.to_vec()).map_err(|_| Poison { code: "undecodable", message })
     }
 
     fn encode_state(&self, state: &Totals) -> Vec<u8> {

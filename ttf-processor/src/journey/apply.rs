@@ -4,17 +4,18 @@
 //! a repetition can matter. What is stored are facts; what follows from them is worked out by
 //! [`super::snapshot`] and [`super::deadlines`].
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use telemetry_schemas::{
-    Event, EventTime, EventType,
-    state::{AttemptState, Attribute, JourneyState, Occurrence},
+    EventTime, EventType,
+    state::{AttemptState, Attribute, ByName, EventId, JourneyState, Occurrence},
 };
 
 use super::{
     lifetime::UserState,
     matching::{self, Kind, Told},
     plan::{Journey, Journeys},
+    view::EventView,
 };
 
 /// More attempts of one user than this are not begun: a state must stay small enough to be one record.
@@ -29,14 +30,17 @@ pub enum Applied {
     Irrelevant,
     /// It was received before the user was erased.
     Erased,
-    /// It was taken; whether it changed anything shows in the state.
-    Counted,
-    /// It would have begun an attempt beyond [`MAX_ATTEMPTS`].
-    TooManyAttempts,
+    /// It was taken into account.
+    Taken {
+        /// Whether it said anything new.
+        changed: bool,
+        /// It would have begun an attempt beyond [`MAX_ATTEMPTS`].
+        refused: bool,
+    },
 }
 
 /// Takes one event into account. `now_ms` only numbers the generation of a state that begins here.
-pub fn apply(journeys: &Journeys, state: &mut Option<UserState>, event: &Event, now_ms: i64) -> Applied {
+pub fn apply(journeys: &Journeys, state: &mut Option<UserState>, event: &EventView<'_>, now_ms: i64) -> Applied {
     if event.user_id.is_none() || !matching::type_takes_part(event.event_type) || journeys.all().is_empty() {
         return Applied::Irrelevant;
     }
@@ -50,42 +54,49 @@ pub fn apply(journeys: &Journeys, state: &mut Option<UserState>, event: &Event, 
         return Applied::Irrelevant;
     }
 
+    let mut changed = state.as_ref().is_none_or(|user| user.expired);
+    let mut refused = false;
     let user = state.get_or_insert_with(|| UserState::begin(now_ms));
     user.expired = false;
     let kept = &mut user.kept;
-    kept.last_received_at = kept.last_received_at.max(end_of_day(event.received_at));
-    let mut outcome = Applied::Counted;
+    let last_received_at = kept.last_received_at.max(end_of_day(event.received_at));
+    changed |= last_received_at != kept.last_received_at;
+    kept.last_received_at = last_received_at;
     if event.event_type == EventType::Identify {
         for value in &told {
-            keep_for_user(kept, value, event);
+            changed |= keep_for_user(kept, value, event);
         }
     } else {
         for (journey, value) in wanted_by_each(journeys, &told) {
-            match attempt_of(kept, journey, event) {
-                Some(attempt) => keep_for_attempt(attempt, value, event),
-                None => outcome = Applied::TooManyAttempts,
+            match attempt_of(kept, journey, event, &mut changed) {
+                Some(attempt) => changed |= keep_for_attempt(attempt, value, event),
+                None => refused = true,
             }
         }
     }
     for reach in reached {
         let journey = &journeys.all()[reach.journey];
-        match attempt_of(kept, journey, event) {
+        match attempt_of(kept, journey, event, &mut changed) {
             Some(attempt) => {
-                if reach_milestone(attempt, &reach.milestone, event) && reach.milestone == journey.start {
-                    settle_version(journey, attempt, event.timestamp);
+                if reach_milestone(attempt, &reach.milestone, event) {
+                    changed = true;
+                    if reach.milestone == journey.start {
+                        settle_version(journey, attempt, event.timestamp);
+                    }
                 }
             }
-            None => outcome = Applied::TooManyAttempts,
+            None => refused = true,
         }
     }
-    outcome
+    Applied::Taken { changed, refused }
 }
 
-/// Forgets the user but for the marker that keeps older events out. Applying it again changes nothing.
-pub fn erase(state: &mut Option<UserState>, erased_at: EventTime, now_ms: i64) {
+/// Forgets the user but for the marker that keeps older events out. False when it changed nothing, as when it is
+/// applied again.
+pub fn erase(state: &mut Option<UserState>, erased_at: EventTime, now_ms: i64) -> bool {
     let user = state.get_or_insert_with(|| UserState::begin(now_ms));
     if user.kept.erased_at.is_some_and(|known| known >= erased_at) {
-        return;
+        return false;
     }
     *user = UserState {
         kept: JourneyState {
@@ -96,6 +107,7 @@ pub fn erase(state: &mut Option<UserState>, erased_at: EventTime, now_ms: i64) {
         },
         expired: false,
     };
+    true
 }
 
 fn wanted_by_each<'a>(
@@ -114,16 +126,22 @@ fn wanted_by_each<'a>(
 }
 
 /// The attempt this event belongs to; `None` when it would be one too many.
-fn attempt_of<'a>(kept: &'a mut JourneyState, journey: &Journey, event: &Event) -> Option<&'a mut AttemptState> {
-    let id = event.journey_id.as_deref().unwrap_or("");
+fn attempt_of<'a>(
+    kept: &'a mut JourneyState,
+    journey: &Journey,
+    event: &EventView<'_>,
+    changed: &mut bool,
+) -> Option<&'a mut AttemptState> {
+    let id = event.journey_id.unwrap_or("");
     let known = kept.attempts.iter().position(|known| known.attempt == id && known.journey == journey.id);
     let index = match known {
         Some(index) => index,
         None if kept.attempts.len() >= MAX_ATTEMPTS => return None,
         None => {
+            *changed = true;
             kept.attempts.push(AttemptState {
-                journey: journey.id.clone(),
-                attempt: id.to_owned(),
+                journey: journey.id.as_str().into(),
+                attempt: id.into(),
                 ..AttemptState::default()
             });
             kept.attempts.len() - 1
@@ -133,14 +151,12 @@ fn attempt_of<'a>(kept: &'a mut JourneyState, journey: &Journey, event: &Event) 
 }
 
 /// True when this occurrence is the earliest now.
-fn reach_milestone(attempt: &mut AttemptState, milestone: &str, event: &Event) -> bool {
+fn reach_milestone(attempt: &mut AttemptState, milestone: &str, event: &EventView<'_>) -> bool {
     match attempt.milestones.get_mut(milestone) {
-        Some(known) if (known.at, known.event_id.as_str()) <= (event.timestamp, event.event_id.as_str()) => {
-            return false;
-        }
+        Some(known) if order(event, known.at, &known.event_id).is_ge() => return false,
         Some(known) => *known = occurrence(event),
         None => {
-            attempt.milestones.insert(milestone.to_owned(), occurrence(event));
+            attempt.milestones.insert(milestone.into(), occurrence(event));
         }
     }
     true
@@ -158,7 +174,8 @@ fn settle_version(journey: &Journey, attempt: &mut AttemptState, signup_at: Even
     attempt.abandoned = false;
 }
 
-fn keep_for_user(kept: &mut JourneyState, value: &Told<'_>, event: &Event) {
+/// True when it says something new; so do the functions below.
+fn keep_for_user(kept: &mut JourneyState, value: &Told<'_>, event: &EventView<'_>) -> bool {
     match value.kind {
         Kind::Segment => keep_named(&mut kept.segments, value, event),
         Kind::Experiment => keep_named(&mut kept.experiments, value, event),
@@ -166,7 +183,7 @@ fn keep_for_user(kept: &mut JourneyState, value: &Told<'_>, event: &Event) {
     }
 }
 
-fn keep_for_attempt(attempt: &mut AttemptState, value: &Told<'_>, event: &Event) {
+fn keep_for_attempt(attempt: &mut AttemptState, value: &Told<'_>, event: &EventView<'_>) -> bool {
     match value.kind {
         Kind::Segment => keep_named(&mut attempt.segments, value, event),
         Kind::Experiment => keep_named(&mut attempt.experiments, value, event),
@@ -174,33 +191,41 @@ fn keep_for_attempt(attempt: &mut AttemptState, value: &Told<'_>, event: &Event)
     }
 }
 
-fn keep_named(known: &mut BTreeMap<String, Attribute>, value: &Told<'_>, event: &Event) {
+fn keep_named(known: &mut ByName<Attribute>, value: &Told<'_>, event: &EventView<'_>) -> bool {
     match known.get_mut(value.name) {
-        Some(known) if !is_earlier(value, event, known) => {}
+        Some(known) if !is_earlier(value, event, known) => return false,
         Some(known) => *known = attribute(value, event),
         None => {
-            known.insert(value.name.to_owned(), attribute(value, event));
+            known.insert(value.name.into(), attribute(value, event));
         }
     }
+    true
 }
 
-fn keep_earliest(known: &mut Option<Attribute>, value: &Told<'_>, event: &Event) {
-    if known.as_ref().is_none_or(|known| is_earlier(value, event, known)) {
+fn keep_earliest(known: &mut Option<Attribute>, value: &Told<'_>, event: &EventView<'_>) -> bool {
+    let is_new = known.as_ref().is_none_or(|known| is_earlier(value, event, known));
+    if is_new {
         *known = Some(attribute(value, event));
     }
+    is_new
+}
+
+/// By event time, then event id.
+fn order(event: &EventView<'_>, at: EventTime, event_id: &EventId) -> Ordering {
+    event.timestamp.cmp(&at).then_with(|| event_id.cmp_text(event.event_id).reverse())
 }
 
 /// By event time, then event id; the value itself decides between two events that share both.
-fn is_earlier(value: &Told<'_>, event: &Event, known: &Attribute) -> bool {
-    (event.timestamp, event.event_id.as_str(), &*value.value) < (known.at, known.event_id.as_str(), &*known.value)
+fn is_earlier(value: &Told<'_>, event: &EventView<'_>, known: &Attribute) -> bool {
+    order(event, known.at, &known.event_id).then_with(|| (*value.value).cmp(known.value.as_str())).is_lt()
 }
 
-fn attribute(value: &Told<'_>, event: &Event) -> Attribute {
-    Attribute { value: value.value.to_string(), at: event.timestamp, event_id: event.event_id.clone() }
+fn attribute(value: &Told<'_>, event: &EventView<'_>) -> Attribute {
+    Attribute { value: (&*value.value).into(), at: event.timestamp, event_id: event.event_id.into() }
 }
 
-fn occurrence(event: &Event) -> Occurrence {
-    Occurrence { at: event.timestamp, event_id: event.event_id.clone() }
+fn occurrence(event: &EventView<'_>) -> Occurrence {
+    Occurrence { at: event.timestamp, event_id: event.event_id.into() }
 }
 
 /// The midnight (UTC) at or after `at`.

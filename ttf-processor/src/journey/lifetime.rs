@@ -35,7 +35,7 @@ impl UserState {
     }
 
     /// The generation of a state that begins now where one of `generation` was before.
-    pub(super) fn generation_after(generation: i32, now_ms: i64) -> i32 {
+    pub(crate) fn generation_after(generation: i32, now_ms: i64) -> i32 {
         let seconds = now_ms.div_euclid(1_000) - GENERATION_EPOCH_S;
         let by_clock = i32::try_from(seconds.max(0)).unwrap_or(i32::MAX);
         by_clock.max(generation.saturating_add(1))

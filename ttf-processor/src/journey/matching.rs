@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
-use telemetry_schemas::{Event, EventType};
+use serde_json::Value;
+use smallvec::SmallVec;
+use telemetry_schemas::EventType;
 
-use super::plan::{Journeys, MilestoneMatch, Wanted};
+use super::{
+    plan::{Journeys, MilestoneMatch, Wanted},
+    view::EventView,
+};
 
 /// Longer values are not taken: segments are for grouping.
 const MAX_VALUE_BYTES: usize = 200;
@@ -34,18 +38,20 @@ pub fn type_takes_part(event_type: EventType) -> bool {
 }
 
 /// The milestones this event reaches.
-pub(super) fn milestones<'a>(journeys: &'a Journeys, event: &'a Event) -> impl Iterator<Item = &'a MilestoneMatch> {
-    journeys.matches(&event.event_name).iter().filter(|candidate| {
+pub(super) fn milestones<'a>(
+    journeys: &'a Journeys,
+    event: &'a EventView<'_>,
+) -> impl Iterator<Item = &'a MilestoneMatch> {
+    journeys.matches(event.event_name).iter().filter(|candidate| {
         candidate.conditions.iter().all(|(property, allowed)| {
-            property_at(&event.properties, property)
-                .is_some_and(|actual| allowed.iter().any(|value| same_value(value, actual)))
+            event.properties.at(property).is_some_and(|actual| allowed.iter().any(|value| same_value(value, actual)))
         })
     })
 }
 
 /// The wanted values this event carries. Without consent to analytics only milestones are taken from it.
-pub(super) fn told<'a>(wanted: &'a Wanted, event: &'a Event) -> Vec<Told<'a>> {
-    let mut told = Vec::new();
+pub(super) fn told<'a>(wanted: &'a Wanted, event: &'a EventView<'_>) -> SmallVec<[Told<'a>; 6]> {
+    let mut told = SmallVec::new();
     if event.context.consent.is_some_and(|consent| !consent.analytics) {
         return told;
     }
@@ -55,42 +61,33 @@ pub(super) fn told<'a>(wanted: &'a Wanted, event: &'a Event) -> Vec<Told<'a>> {
         }
     }
     for name in &wanted.experiments {
-        if let Some(value) = event.context.experiments.get(name).and_then(|value| usable(value)) {
+        if let Some(value) = event.context.experiments.get(name).and_then(usable) {
             told.push(Told { kind: Kind::Experiment, name, value: Cow::Borrowed(value) });
         }
     }
-    if let Some(value) = event.context.release.as_deref().and_then(usable) {
+    if let Some(value) = event.context.release.and_then(usable) {
         told.push(Told { kind: Kind::Release, name: "", value: Cow::Borrowed(value) });
     }
     told
 }
 
 /// A segment's value: from `context.segments`, else the property of this name, else the context's own.
-fn segment<'a>(event: &'a Event, name: &str) -> Option<Cow<'a, str>> {
+fn segment<'a>(event: &'a EventView<'_>, name: &str) -> Option<Cow<'a, str>> {
     let context = &event.context;
-    if let Some(value) = context.segments.get(name).and_then(|value| usable(value)) {
+    if let Some(value) = context.segments.get(name).and_then(usable) {
         return Some(Cow::Borrowed(value));
     }
-    if let Some(value) = property_at(&event.properties, name).and_then(as_text) {
+    if let Some(value) = event.properties.at(name).and_then(as_text) {
         return Some(value);
     }
     let own = match name {
-        "locale" => &context.locale,
-        "timezone" => &context.timezone,
-        "release" => &context.release,
-        "library" => &context.library_name,
+        "locale" => context.locale,
+        "timezone" => context.timezone,
+        "release" => context.release,
+        "library" => context.library_name,
         _ => return None,
     };
-    own.as_deref().and_then(usable).map(Cow::Borrowed)
-}
-
-/// The property of this name, or, where there is none, the value at this dotted path.
-fn property_at<'a>(properties: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    if let Some(value) = properties.get(name) {
-        return Some(value);
-    }
-    let (first, rest) = name.split_once('.')?;
-    property_at(properties.get(first)?.as_object()?, rest)
+    own.and_then(usable).map(Cow::Borrowed)
 }
 
 /// Equal as JSON, numbers by value (`1` is `1.0`).

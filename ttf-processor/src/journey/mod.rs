@@ -3,6 +3,7 @@
 //!
 //! - [`definition`]: journeys as they are written in YAML, and [`validate`]: what makes one sound.
 //! - [`plan`]: definitions made ready for matching.
+//! - [`view`]: what is looked at of an event.
 //! - [`matching`]: what one event contributes; [`apply`]: how it changes the state (commutative, idempotent).
 //! - [`snapshot`]: state → the content of a record; [`score`]: the efficiency score.
 //! - [`deadlines`] and [`lifetime`]: what the passing of time does: breaches, abandonment, expiry.
@@ -18,6 +19,7 @@ pub mod plan;
 pub mod score;
 pub mod snapshot;
 pub mod validate;
+pub mod view;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -27,3 +29,4 @@ pub use emit::Emission;
 pub use lifetime::UserState;
 pub use plan::{Journeys, Version};
 pub use validate::DefinitionErrors;
+pub use view::EventView;

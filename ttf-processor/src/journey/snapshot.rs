@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use telemetry_schemas::{
     Anomaly, BreachLevel, EventTime, JourneyStatus, Millis, StageResult,
-    state::{AttemptState, Attribute, JourneyState},
+    state::{AttemptState, Attribute, ByName, JourneyState},
 };
 
 use super::{deadlines, plan::Version, score};
@@ -47,13 +47,13 @@ pub fn snapshot(version: &Version, user: &JourneyState, attempt: &AttemptState) 
         breach_level: deadlines::highest_missed(version, attempt),
         segments: merged(&version.segments, &attempt.segments, &user.segments),
         experiments: merged(&version.experiments, &attempt.experiments, &user.experiments),
-        release: earliest(attempt.release.as_ref(), user.release.as_ref()).map(|release| release.value.clone()),
+        release: earliest(attempt.release.as_ref(), user.release.as_ref()).map(|release| release.value.to_string()),
         cause_event_id: version
             .milestones
             .iter()
-            .filter_map(|milestone| attempt.milestones.get(milestone))
+            .filter_map(|milestone| attempt.milestones.get(milestone.as_str()))
             .max()
-            .map(|latest| latest.event_id.clone()),
+            .map(|latest| latest.event_id.to_string()),
     })
 }
 
@@ -75,14 +75,15 @@ pub fn status(version: &Version, attempt: &AttemptState) -> JourneyStatus {
 
 /// Index of the stage that starts at the furthest milestone reached; `None` when completed.
 pub fn current_stage(version: &Version, attempt: &AttemptState) -> Option<usize> {
-    let furthest = version.milestones.iter().rposition(|milestone| attempt.milestones.contains_key(milestone))?;
+    let furthest =
+        version.milestones.iter().rposition(|milestone| attempt.milestones.contains_key(milestone.as_str()))?;
     (furthest < version.stages.len()).then_some(furthest)
 }
 
 /// Every stage of the journey, in order.
 pub fn stages(version: &Version, attempt: &AttemptState) -> Vec<StageResult> {
-    let at = |milestone: &String| attempt.milestones.get(milestone).map(|occurrence| occurrence.at);
-    let furthest = version.milestones.iter().rposition(|milestone| attempt.milestones.contains_key(milestone));
+    let at = |milestone: &String| attempt.milestones.get(milestone.as_str()).map(|occurrence| occurrence.at);
+    let furthest = version.milestones.iter().rposition(|milestone| attempt.milestones.contains_key(milestone.as_str()));
     version
         .stages
         .iter()
@@ -120,14 +121,14 @@ fn never_negative(duration: Millis) -> Millis {
 /// Per name the earlier of what the attempt's own events and the user's `identify` events say.
 fn merged(
     names: &BTreeSet<String>,
-    of_attempt: &BTreeMap<String, Attribute>,
-    of_user: &BTreeMap<String, Attribute>,
+    of_attempt: &ByName<Attribute>,
+    of_user: &ByName<Attribute>,
 ) -> BTreeMap<String, String> {
     names
         .iter()
         .filter_map(|name| {
-            let winner = earliest(of_attempt.get(name), of_user.get(name))?;
-            Some((name.clone(), winner.value.clone()))
+            let winner = earliest(of_attempt.get(name.as_str()), of_user.get(name.as_str()))?;
+            Some((name.clone(), winner.value.to_string()))
         })
         .collect()
 }

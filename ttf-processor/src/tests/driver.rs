@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use service_kit::{Metrics, config::MetricsConfig};
-use stream_runtime::keyed::{Codec as _, Context, KeyedProcessor};
+use stream_runtime::keyed::{Codec as _, Context, Effect, KeyedProcessor};
 use telemetry_schemas::{Codec, Event, EventTime, RecordKey, TtfBreach, TtfRecord, erasure::Erasure};
 
 use crate::{
     codec::JourneyCodec,
     figures::Figures,
-    journey::{Emission, JourneyDefinition, Journeys, UserState, testing},
+    journey::{Emission, EventView, JourneyDefinition, Journeys, UserState, testing},
     processor::{Input, JourneyProcessor},
 };
 
@@ -89,7 +89,7 @@ impl Driver {
 
     pub fn event(&mut self, event: Event) -> &mut Self {
         self.now = self.now.max(event.received_at);
-        self.input(Input::Event(Box::new(event)))
+        self.input(Input::Event(EventView::of(&event)))
     }
 
     pub fn erasure(&mut self, erased_at: EventTime) -> &mut Self {
@@ -104,10 +104,12 @@ impl Driver {
         }))
     }
 
-    fn input(&mut self, input: Input) -> &mut Self {
+    fn input(&mut self, input: Input<'_>) -> &mut Self {
         let ctx = Context { now_ms: self.now.0 };
         let mut state = self.take_open();
-        self.processor.on_record(&ctx, &self.key, &mut state, input);
+        let before = state.clone();
+        let effect = self.processor.on_record(&ctx, &self.key, &mut state, input);
+        assert_eq!(effect == Effect::Unchanged, state == before, "what may have changed is told");
         self.open = Some(state);
         self
     }

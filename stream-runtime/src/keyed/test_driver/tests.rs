@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    keyed::{Context, Poison},
+    keyed::{Context, Effect, Poison},
     log::RecordRef,
 };
 
@@ -12,11 +12,12 @@ struct Counter;
 impl KeyedProcessor for Counter {
     type Key = Vec<u8>;
     type State = u64;
-    type Input = ();
+    type Input<'a> = ();
     type Output = (Vec<u8>, u64);
 
-    fn on_record(&self, _: &Context, _: &Vec<u8>, state: &mut Option<u64>, (): ()) {
+    fn on_record(&self, _: &Context, _: &Vec<u8>, state: &mut Option<u64>, (): ()) -> Effect {
         *state.get_or_insert(0) += 1;
+        Effect::Changed
     }
 
     fn on_timer(&self, _: &Context, _: &Vec<u8>, _: &mut Option<u64>, _: i64) {}
@@ -41,12 +42,8 @@ impl KeyedProcessor for Counter {
 struct Bytes;
 
 impl Codec<Counter> for Bytes {
-    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<(Vec<u8>, ())>, Poison> {
-        Ok(record.key.map(|key| (key.to_vec(), ())))
-    }
-
-    fn encode_key(&self, key: &Vec<u8>) -> Vec<u8> {
-        key.clone()
+    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<()>, Poison> {
+        Ok(record.key.map(|_| ()))
     }
 
     fn decode_key(&self, bytes: &[u8]) -> Result<Vec<u8>, Poison> {

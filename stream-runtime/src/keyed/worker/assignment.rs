@@ -47,6 +47,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                 self.tasks.remove(&at.partition);
                 owned.remove(&at.partition);
                 self.shared.processor.observe_closed(at.partition);
+                self.shared.metrics.given_up(at.partition, &self.id);
             }
         }
         self.lag.clear();
@@ -76,6 +77,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         let shared = self.shared.clone();
         for (partition, start) in starts {
             shared.owned.lock().insert(partition);
+            shared.metrics.owned(partition, &self.id);
             let store = shared.stores.task(partition)?;
             self.tasks.insert(partition, Task::new(store, start, &shared.options.changelog));
         }
@@ -108,7 +110,6 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                         bail!("the restore ended without partition {}", task.partition);
                     }
                     self.ready.set(true);
-                    self.lag_measured = None;
                     moved = true;
                 }
                 Report::Restored(restored) => {

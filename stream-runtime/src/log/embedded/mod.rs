@@ -346,4 +346,8 @@ impl Log for EmbeddedLog {
     fn topic_id(&self, topic: &str, _timeout: Duration) -> Result<String, LogError> {
         Ok(self.catalog().get(topic)?.id.clone())
     }
+
+    fn retention(&self, topic: &str, _timeout: Duration) -> Result<Option<Duration>, LogError> {
+        Ok(self.catalog().get(topic)?.retention_ms().map(Duration::from_millis))
+    }
 }

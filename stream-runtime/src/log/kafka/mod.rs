@@ -4,6 +4,7 @@ mod close;
 mod context;
 mod coordinator;
 mod error;
+mod membership;
 mod places;
 mod progress;
 mod publisher;
@@ -19,6 +20,7 @@ mod verdict;
 
 use std::{sync::Arc, time::Duration};
 
+pub use self::membership::GroupMember;
 use self::{
     publisher::KafkaPublisher, queries::Queries, reader::KafkaReader, settings::Settings,
     subscription::KafkaSubscription, transactor::KafkaTransactor,
@@ -45,6 +47,11 @@ impl KafkaLog {
         let settings = Settings::new(config, client_id)?;
         let queries = Arc::new(Queries::new(settings.clone()));
         Ok(Self { settings, queries })
+    }
+
+    /// Who is in a group and which partitions they have, as its coordinator knows it; empty when there is nobody.
+    pub fn group_members(&self, group: &str, timeout: Duration) -> Result<Vec<GroupMember>, LogError> {
+        self.queries.group_members(group, timeout)
     }
 }
 
@@ -100,5 +107,9 @@ impl Log for KafkaLog {
             Some(info) => Ok(info.name),
             None => Err(LogError::UnknownTopic(topic.to_owned())),
         }
+    }
+
+    fn retention(&self, topic: &str, timeout: Duration) -> Result<Option<Duration>, LogError> {
+        topics::retention(&self.settings, topic, timeout)
     }
 }

@@ -17,6 +17,7 @@ use super::{
     context::LogLines,
     coordinator,
     error::{classify, classify_code},
+    membership::GroupMember,
     settings::Settings,
 };
 use crate::log::{ClusterId, Committed, Isolation, LogError, Position, TopicInfo, TopicPartition};
@@ -134,6 +135,15 @@ impl Queries {
         let answer = coordinator::committed(&client, of, &doing, timeout);
         close(client, Duration::from_secs(2));
         answer
+    }
+
+    pub(super) fn group_members(&self, group: &str, timeout: Duration) -> Result<Vec<GroupMember>, LogError> {
+        let groups = self
+            .client(Isolation::ReadUncommitted)?
+            .fetch_group_list(Some(group), timeout)
+            .map_err(|error| classify(&error, &format!("asking who is in group `{group}`"), None))?;
+        let members = groups.groups().iter().filter(|info| info.name() == group).flat_map(|info| info.members());
+        Ok(members.map(|info| GroupMember::new(info.id(), info.client_host(), info.assignment())).collect())
     }
 
     pub(super) fn cluster_id(&self, timeout: Duration) -> Result<ClusterId, LogError> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     error::RDKafkaErrorCode,
 };
 
@@ -102,6 +102,27 @@ fn refused(name: &str, code: RDKafkaErrorCode) -> LogError {
     }
 }
 
+/// How long the broker keeps records of a topic by age; `None` where age deletes nothing.
+pub(super) fn retention(settings: &Settings, topic: &str, timeout: Duration) -> Result<Option<Duration>, LogError> {
+    let doing = format!("reading the settings of topic `{topic}`");
+    let failed = |error| classify(&error, &doing, Some(topic));
+    let admin: AdminClient<LogLines> = settings.admin().create_with_context(LogLines).map_err(failed)?;
+    let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let described = futures::executor::block_on(admin.describe_configs(&asked, &options)).map_err(failed)?;
+    let Some(Ok(settings)) = described.into_iter().next() else {
+        return Err(LogError::Unavailable(format!("{doing}: the broker does not tell")));
+    };
+    let value = |name: &str| settings.get(name).and_then(|entry| entry.value.as_deref());
+    Ok(kept_by_age(value("cleanup.policy"), value("retention.ms")))
+}
+
+fn kept_by_age(cleanup_policy: Option<&str>, retention_ms: Option<&str>) -> Option<Duration> {
+    cleanup_policy.filter(|policies| policies.split(',').any(|policy| policy.trim() == "delete"))?;
+    // -1 is for ever.
+    retention_ms?.parse().ok().map(Duration::from_millis)
+}
+
 /// A new topic is known to every broker a little later than to the one that made it.
 fn wait_until_led(
     queries: &Queries,
@@ -156,5 +177,14 @@ mod tests {
         assert_eq!(settings["cleanup.policy"], "compact");
         assert_eq!(settings["min.insync.replicas"], "2");
         assert!(!settings.contains_key("retention.ms"));
+    }
+
+    #[test]
+    fn age_deletes_only_where_the_policy_says_so() {
+        assert_eq!(kept_by_age(Some("delete"), Some("60000")), Some(Duration::from_secs(60)));
+        assert_eq!(kept_by_age(Some("compact,delete"), Some("60000")), Some(Duration::from_secs(60)));
+        assert_eq!(kept_by_age(Some("compact"), Some("60000")), None);
+        assert_eq!(kept_by_age(Some("delete"), Some("-1")), None);
+        assert_eq!(kept_by_age(None, None), None);
     }
 }

@@ -64,7 +64,8 @@ fn join(log: &Arc<EmbeddedLog>, kit: &Kit) -> Worker<Twice> {
         commit_interval: Duration::from_secs(3600),
         ..TransformOptions::new("ingress", "0", "g", vec!["in".to_owned()], "ttf_ingress")
     };
-    let mut worker = Worker::join(options, log.clone(), Twice::default(), kit).unwrap();
+    let mut worker =
+        Worker::join(options, log.clone(), Twice::default(), &LagMeter::new(kit.metrics(), "twice"), kit).unwrap();
     while !matches!(worker.step(CALL).unwrap(), Polled::Assigned(_)) {}
     worker
 }
@@ -98,7 +99,8 @@ fn records_that_map_to_nothing_are_committed_too() {
     let (log, kit) = (log(), Kit::for_test());
     let nothing = |_: &RecordRef<'_>, _: &mut Vec<NewRecord>| {};
     let options = TransformOptions::new("ingress", "0", "g", vec!["in".to_owned()], "ttf_ingress");
-    let mut worker = Worker::join(options, log.clone(), nothing, &kit).unwrap();
+    let mut worker =
+        Worker::join(options, log.clone(), nothing, &LagMeter::new(kit.metrics(), "nothing"), &kit).unwrap();
     publish(&log, "a");
     while worker.step(CALL).unwrap() != Polled::Records(1) {}
     worker.commit().unwrap();

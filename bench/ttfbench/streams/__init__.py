@@ -1,0 +1,1 @@
+"""Benchmarks of the stream processor next to the same topology on Kafka Streams."""

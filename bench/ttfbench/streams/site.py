@@ -1,0 +1,72 @@
+"""Where a run takes place: its broker, its folder, the programs it uses, and how much it does."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+EVENTS = "telemetry.events.v1"
+
+
+def whole_number(name: str, default: int) -> int:
+    return int(os.environ.get(f"BENCH_STREAMS_{name}", default))
+
+
+@dataclass(frozen=True)
+class Site:
+    """Everything a benchmark needs to know of its surroundings."""
+
+    brokers: str
+    folder: Path
+    ttf: Path
+    tool: Path
+    peer: Path
+
+    @classmethod
+    def of_environment(cls) -> "Site":
+        env = os.environ
+        folder = Path(env["BENCH_STREAMS_DIR"])
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(
+            env["TTF_TEST_KAFKA"],
+            folder,
+            Path(env["BENCH_BINARY"]),
+            Path(env["BENCH_TOOL"]),
+            Path(env["BENCH_PEER"]),
+        )
+
+    def call(self, *args: object) -> dict:
+        """Runs `ttf-bench` and returns what it tells."""
+        command = [str(self.tool), "--brokers", self.brokers, *map(str, args)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}")
+        return json.loads(done.stdout)
+
+    def fill(self, partitions: int, users: int, events_per_user: float, start_in: int = 86_400, span: int = 14_400) -> dict:
+        """Makes the topic of events anew and fills it."""
+        self.call("reset", "--delete", EVENTS, "--create", EVENTS, "--partitions", partitions)
+        return self.call(
+            *("generate", "--users", users, "--events-per-user", events_per_user),
+            *("--start-in", start_in, "--span", span),
+        )
+
+    def offsets(self, topic: str) -> int:
+        return self.call("ends", "--topic", topic)["offsets"]
+
+    def partitions(self) -> int:
+        return self.call("ends", "--topic", EVENTS)["partitions"]
+
+
+def disk_bytes(folder: Path) -> int:
+    """What a folder takes on the disk; files may vanish while they are counted."""
+    total = 0
+    for file in folder.rglob("*"):
+        try:
+            stat = file.stat()
+        except FileNotFoundError:
+            continue
+        if file.is_file():
+            total += stat.st_blocks * 512
+    return total
