@@ -3,6 +3,8 @@
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use service_kit::{Metrics, metrics::AgeVec};
 
+use super::store::{Stores, TaskStore};
+
 /// Bounds of commit durations, in seconds.
 const COMMIT_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 10.0];
 
@@ -94,11 +96,27 @@ impl KeyedMetrics {
         self.owned.with_label_values(&[&partition.to_string(), worker]).set(1);
     }
 
+    /// Shows how large the local state is.
+    pub fn measure(&self, stores: &Stores, tasks: impl IntoIterator<Item = TaskStore>) {
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for task in tasks {
+            let partition = task.partition().to_string();
+            self.state_bytes.with_label_values(&[&partition]).set(gauge(task.disk_bytes()));
+            self.state_entries.with_label_values(&[&partition]).set(gauge(task.entries() as u64));
+        }
+        match stores.journal_bytes() {
+            Ok(bytes) => self.state_journal_bytes.set(gauge(bytes)),
+            Err(error) => tracing::debug!(%error, "the journal's size"),
+        }
+    }
+
     /// A worker has a partition no more.
     pub fn given_up(&self, partition: i32, worker: &str) {
         let partition = partition.to_string();
         // There is no series of a partition that was never opened.
         let _ = self.owned.remove_label_values(&[&partition, worker]);
-        let _ = self.restore_remaining.remove_label_values(&[&partition]);
+        for gauge in [&self.restore_remaining, &self.state_bytes, &self.state_entries] {
+            let _ = gauge.remove_label_values(&[&partition]);
+        }
     }
 }

@@ -29,6 +29,8 @@ use crate::{
 
 /// Records that are visited in one poll at most, so that the clock is read often enough.
 const POLL_RECORDS: usize = 5_000;
+/// How often the size of the local state is asked for.
+const STATE_INTERVAL: Duration = Duration::from_secs(5);
 /// Bound of one watermark query: it stands between two polls.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a stale member waits for the group before it tries again.
@@ -75,6 +77,7 @@ pub struct Worker<P: KeyedProcessor, C: Codec<P>> {
     poison: PoisonWindow,
     lag: LagMember,
     transaction_age: Age,
+    state_measured: Option<Instant>,
     foreign_since: Option<Instant>,
     ready: ReadyHandle,
     progress: ProgressHandle,
@@ -124,6 +127,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             stale_since: None,
             opened: None,
             open_records: 0,
+            state_measured: None,
             foreign_since: None,
             shared,
         })
@@ -154,6 +158,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             self.commit()?;
         }
         self.tell_lag();
+        self.measure_state();
         self.delete_foreign_stores()?;
         let timeout = self.until_commit().map_or(timeout, |left| left.min(timeout));
         match self.poll(timeout)? {
@@ -324,6 +329,16 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             self.opened.get_or_insert_with(Instant::now);
         }
         Ok(looked_at)
+    }
+
+    fn measure_state(&mut self) {
+        if self.state_measured.is_some_and(|at| at.elapsed() < STATE_INTERVAL) {
+            return;
+        }
+        self.state_measured = Some(Instant::now());
+        // While it is restored a task's store may be exchanged.
+        let active = self.tasks.values().filter(|task| task.is_active()).map(|task| task.store.clone());
+        self.shared.metrics.measure(&self.shared.stores, active);
     }
 
     fn tell_lag(&mut self) {

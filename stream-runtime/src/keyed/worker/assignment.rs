@@ -110,6 +110,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                         bail!("the restore ended without partition {}", task.partition);
                     }
                     self.ready.set(true);
+                    self.state_measured = None;
                     moved = true;
                 }
                 Report::Restored(restored) => {
