@@ -6,6 +6,7 @@ mod demo;
 mod gateway_client;
 mod output;
 mod process;
+mod replay;
 mod send;
 mod tail;
 mod top;
@@ -70,6 +71,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Tail(args) => tail::run(args).await,
             Command::Top(args) => top::run(args).await,
             Command::User(args) => user::run(args).await,
+            Command::Replay(args) => replay::run(args).await,
             Command::Demo(args) => demo::run(args).await,
         }
     });
