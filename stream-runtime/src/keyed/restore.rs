@@ -71,6 +71,11 @@ impl Restore {
         Ok(Self { cancel, results, thread: Some(thread) })
     }
 
+    /// True when the thread has nothing more to do: everything it has to report can be polled.
+    pub fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// What has happened since the last call.
     pub fn poll(&mut self) -> anyhow::Result<Report> {
         match self.results.try_recv() {

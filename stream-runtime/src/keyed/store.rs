@@ -244,9 +244,14 @@ impl TaskStore {
         self.states.insert(key, "damaged").expect("the store can be written");
     }
 
+    /// Forgets what is known about the store, which is therefore wiped before it is used again.
+    pub fn forget(&self) -> Result<(), StoreError> {
+        Ok(self.stores.metas.remove(self.partition.to_be_bytes())?)
+    }
+
     /// Empties the store. Its description goes first: a crash in between leaves a store that is wiped again.
     pub fn wipe(&self) -> Result<(), StoreError> {
-        self.stores.metas.remove(self.partition.to_be_bytes())?;
+        self.forget()?;
         self.states.clear()?;
         self.timers.clear()?;
         Ok(())

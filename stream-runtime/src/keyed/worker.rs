@@ -1,6 +1,7 @@
 //! One worker: a group membership, a transactional producer and the tasks of its partitions, driven step by step.
 
 mod assignment;
+mod priority;
 mod transact;
 
 use std::{
@@ -10,6 +11,8 @@ use std::{
 };
 
 use service_kit::{Kit, ProgressHandle, ReadyHandle, metrics::Age};
+
+use self::priority::Precedence;
 
 use super::{
     Codec, Context, KeyedProcessor, Shared,
@@ -64,6 +67,8 @@ pub struct Worker<P: KeyedProcessor, C: Codec<P>> {
     group: Option<GroupMetadata>,
     /// Events that came up while we looked at the consumer for another reason.
     pending: VecDeque<Polled>,
+    /// What is read first, by partition.
+    precedence: BTreeMap<i32, Precedence>,
     /// Since when the group is known to have moved on without us.
     stale_since: Option<Instant>,
     /// When the first record of the open transaction came.
@@ -117,6 +122,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             restore: None,
             group: None,
             pending: VecDeque::new(),
+            precedence: BTreeMap::new(),
             stale_since: None,
             opened: None,
             open_records: 0,
@@ -148,6 +154,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         }
         self.tell_lag();
         self.delete_foreign_stores()?;
+        self.mind_precedence()?;
         let timeout = self.until_commit().map_or(timeout, |left| left.min(timeout));
         match self.poll(timeout)? {
             Polled::Records(count) => step.records = count,
@@ -167,6 +174,11 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     /// True when partitions are assigned (or known to be none) and every task is restored.
     pub fn is_ready(&self) -> bool {
         self.group.is_some() && self.restore.is_none() && self.tasks.values().all(Task::is_active)
+    }
+
+    /// True when no restore is under way, or it has done all it had to do.
+    pub fn is_restore_over(&self) -> bool {
+        self.restore.as_ref().is_none_or(Restore::is_over)
     }
 
     /// True when every input was read to its end, or the group keeps us from reading. Asks the log.

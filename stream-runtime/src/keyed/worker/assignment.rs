@@ -50,6 +50,9 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                 self.shared.metrics.given_up(at.partition, &self.id);
             }
         }
+        for at in partitions {
+            self.forget_precedence(at.partition);
+        }
         self.lag.clear();
         self.group = None;
         self.foreign_since = Some(Instant::now());
@@ -123,6 +126,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                         self.tolerating_rebalance(|worker| worker.subscription.seek(&places))?;
                     }
                     self.tolerating_rebalance(|worker| worker.subscription.resume(&partitions))?;
+                    self.forget_precedence(restored.partition);
                 }
             }
         }
