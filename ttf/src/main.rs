@@ -3,6 +3,8 @@
 mod cli;
 mod config;
 mod demo;
+#[cfg(feature = "failpoints")]
+mod faults;
 mod gateway_client;
 mod output;
 mod process;
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
         }
     };
     #[cfg(feature = "failpoints")]
-    let _failpoints = fail::FailScenario::setup();
+    let _failpoints = faults::setup();
     match run(cli.command) {
         Ok(code) => code,
         Err(error) if error.is::<output::ReaderGone>() => ExitCode::SUCCESS,

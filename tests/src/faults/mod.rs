@@ -1,0 +1,12 @@
+//! Faults at real processes on real Kafka: a trial sends events, makes processors suffer, and holds what came of it
+//! against the oracle under both isolation levels.
+
+mod cluster;
+mod outcome;
+mod processor;
+mod trial;
+
+pub use cluster::{Cluster, Mark, PARTITIONS};
+pub use outcome::{Explained, Outcome, Seen};
+pub use processor::{Processor, Spec};
+pub use trial::{Trial, Window};
