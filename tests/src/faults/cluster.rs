@@ -1,6 +1,12 @@
 //! The brokers of a trial: who may use them, what is in their topics.
 
-use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};
@@ -122,8 +128,16 @@ impl Cluster {
             .collect()
     }
 
+    /// The end of a partition; waits for a broker that has just been told of the topic.
     pub fn end(&self, at: &TopicPartition, isolation: Isolation) -> i64 {
-        self.log.end_offset(at, isolation, CALL).expect("the broker answers")
+        let deadline = Instant::now() + READ;
+        loop {
+            match self.log.end_offset(at, isolation, CALL) {
+                Ok(end) => return end,
+                Err(error) => assert!(Instant::now() < deadline, "{at} does not tell its end: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Records of the input that no processor has committed yet.
@@ -165,9 +179,9 @@ impl Cluster {
         }
         let mut reader = self.log.reader(isolation).expect("a reader");
         reader.assign(&from).expect("partitions can be read");
-        let deadline = std::time::Instant::now() + READ;
+        let deadline = Instant::now() + READ;
         while left.iter().any(|(end, at)| reader.position(at).is_none_or(|position| position < *end)) {
-            assert!(std::time::Instant::now() < deadline, "{topic} could not be read to its end within {READ:?}");
+            assert!(Instant::now() < deadline, "{topic} could not be read to its end within {READ:?}");
             let visit = &mut |record: &stream_runtime::log::RecordRef<'_>| {
                 let value: T = self.codec.decode(record.value.unwrap_or_default()).expect("our own record");
                 if wanted(&value) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use telemetry_schemas::{TtfBreach, TtfRecord};
+use telemetry_schemas::{BreachLevel, BreachStatus, TtfBreach, TtfRecord};
 
 /// A message and where it lies.
 #[derive(Debug, Clone)]
@@ -28,8 +28,20 @@ pub struct Explained {
     pub late: usize,
 }
 
-/// What an output says, whoever says it: the user, the attempt, and the revision or the change of a level.
-type Identity = (String, String, String, String);
+/// User, journey, attempt.
+type Attempt = (String, String, String);
+
+/// A step of a journey: what an output says of it, whoever says it and however often it is tried.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Step {
+    attempt: Attempt,
+    revision: i64,
+    /// Of a breach: its level, and whether it is resolved.
+    change: Option<(BreachLevel, bool)>,
+}
+
+/// Partition and offset.
+type Place = (i32, i64);
 
 impl Outcome {
     pub fn record_values(&self) -> Vec<TtfRecord> {
@@ -43,9 +55,14 @@ impl Outcome {
     /// Holds `self`, what is committed, against everything that was written: what is only in the latter was rolled
     /// back, and then somebody must have committed the same step of the same journey.
     pub fn explain(&self, written: &Self) -> Result<Explained, String> {
-        let records = explain(&places(&self.records, record_identity), &places(&written.records, record_identity))?;
-        let breaches = explain(&places(&self.breaches, breach_identity), &places(&written.breaches, breach_identity))?;
         self.check_revisions_grow()?;
+        let steps = places(&self.records, step_of_record);
+        let records = explain(&steps, &places(&written.records, step_of_record), &BTreeSet::new())?;
+        // What fires in a transaction that is rolled back need not fire again when more is known; but the record it
+        // went with comes again.
+        let steps: BTreeSet<Step> = steps.into_values().collect();
+        let breaches =
+            explain(&places(&self.breaches, step_of_breach), &places(&written.breaches, step_of_breach), &steps)?;
         Ok(Explained { aborted: records.aborted + breaches.aborted, late: records.late + breaches.late })
     }
 
@@ -69,79 +86,92 @@ impl Outcome {
 }
 
 fn explain(
-    committed: &BTreeMap<(i32, i64), Identity>,
-    written: &BTreeMap<(i32, i64), Identity>,
+    committed: &BTreeMap<Place, Step>,
+    written: &BTreeMap<Place, Step>,
+    instead: &BTreeSet<Step>,
 ) -> Result<Explained, String> {
     if let Some(place) = committed.keys().find(|place| !written.contains_key(place)) {
         return Err(format!("{place:?} is committed but was not written"));
     }
-    let mut of_identity: BTreeMap<&Identity, BTreeSet<(i32, i64)>> = BTreeMap::new();
-    for (place, identity) in committed {
-        of_identity.entry(identity).or_default().insert(*place);
-    }
-    if let Some((identity, places)) = of_identity.iter().find(|(_, places)| places.len() > 1) {
-        return Err(format!("{identity:?} is committed at {places:?}"));
+    let mut committed_at: BTreeMap<&Step, Place> = BTreeMap::new();
+    for (place, step) in committed {
+        if let Some(first) = committed_at.insert(step, *place) {
+            return Err(format!("{step:?} is committed at {first:?} and at {place:?}"));
+        }
     }
     let mut explained = Explained::default();
-    for (place, identity) in written.iter().filter(|(place, _)| !committed.contains_key(place)) {
-        let Some(instead) = of_identity.get(identity).and_then(BTreeSet::first) else {
-            return Err(format!("{identity:?} was written at {place:?}, and nobody has committed it"));
-        };
-        if instead.0 != place.0 {
-            return Err(format!("{identity:?} was written at {place:?} and committed at {instead:?}"));
-        }
+    for (place, step) in written.iter().filter(|(place, _)| !committed.contains_key(place)) {
         explained.aborted += 1;
-        explained.late += usize::from(instead.1 < place.1);
+        match committed_at.get(step) {
+            Some(winner) if winner.0 == place.0 => explained.late += usize::from(winner.1 < place.1),
+            Some(winner) => return Err(format!("{step:?} was written at {place:?} and committed at {winner:?}")),
+            None if instead.contains(&Step { change: None, ..step.clone() }) => {}
+            None => return Err(format!("{step:?} was written at {place:?}, and nobody has committed it")),
+        }
     }
     Ok(explained)
 }
 
-fn places<T>(seen: &[Seen<T>], identity: impl Fn(&T) -> Identity) -> BTreeMap<(i32, i64), Identity> {
-    seen.iter().map(|seen| ((seen.partition, seen.offset), identity(&seen.value))).collect()
+fn places<T>(seen: &[Seen<T>], step: impl Fn(&T) -> Step) -> BTreeMap<Place, Step> {
+    seen.iter().map(|seen| ((seen.partition, seen.offset), step(&seen.value))).collect()
 }
 
-fn record_identity(record: &TtfRecord) -> Identity {
-    (record.user_id.clone(), record.journey.clone(), record.attempt.clone(), record.revision.to_string())
+fn step_of_record(record: &TtfRecord) -> Step {
+    let attempt = (record.user_id.clone(), record.journey.clone(), record.attempt.clone());
+    Step { attempt, revision: record.revision, change: None }
 }
 
-/// A level may fire and be resolved again and again, so the revision of the record it goes with belongs to it.
-fn breach_identity(breach: &TtfBreach) -> Identity {
-    let change = format!("{:?} {:?} at revision {}", breach.level, breach.status, breach.record_revision);
-    (breach.user_id.clone(), breach.journey.clone(), breach.attempt.clone(), change)
+fn step_of_breach(breach: &TtfBreach) -> Step {
+    let attempt = (breach.user_id.clone(), breach.journey.clone(), breach.attempt.clone());
+    Step {
+        attempt,
+        revision: breach.record_revision,
+        change: Some((breach.level, breach.status == BreachStatus::Resolved)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(offset: i64, revision: &str) -> ((i32, i64), Identity) {
-        ((0, offset), (String::new(), String::new(), String::new(), revision.to_owned()))
+    fn at(offset: i64, revision: i64, change: Option<(BreachLevel, bool)>) -> (Place, Step) {
+        ((0, offset), Step { attempt: Attempt::default(), revision, change })
     }
 
-    fn explained(committed: &[(i64, &str)], aborted: &[(i64, &str)]) -> Result<Explained, String> {
-        let committed: BTreeMap<_, _> = committed.iter().map(|(offset, revision)| at(*offset, revision)).collect();
+    fn explained(committed: &[(i64, i64)], aborted: &[(i64, i64)]) -> Result<Explained, String> {
+        let committed: BTreeMap<_, _> =
+            committed.iter().map(|(offset, revision)| at(*offset, *revision, None)).collect();
         let mut written = committed.clone();
-        written.extend(aborted.iter().map(|(offset, revision)| at(*offset, revision)));
-        explain(&committed, &written)
+        written.extend(aborted.iter().map(|(offset, revision)| at(*offset, *revision, None)));
+        explain(&committed, &written, &BTreeSet::new())
     }
 
     #[test]
     fn what_was_rolled_back_is_explained_by_what_was_committed_after_it() {
-        assert_eq!(explained(&[(5, "1")], &[(3, "1"), (4, "1")]), Ok(Explained { aborted: 2, late: 0 }));
+        assert_eq!(explained(&[(5, 1)], &[(3, 1), (4, 1)]), Ok(Explained { aborted: 2, late: 0 }));
     }
 
     #[test]
     fn what_a_zombie_wrote_after_its_successor_is_counted() {
-        assert_eq!(explained(&[(5, "1")], &[(7, "1")]), Ok(Explained { aborted: 1, late: 1 }));
+        assert_eq!(explained(&[(5, 1)], &[(7, 1)]), Ok(Explained { aborted: 1, late: 1 }));
     }
 
     #[test]
     fn what_nobody_committed_is_lost() {
-        assert!(explained(&[(5, "1")], &[(3, "2")]).is_err());
+        assert!(explained(&[(5, 1)], &[(3, 2)]).is_err());
     }
 
     #[test]
     fn the_same_step_is_not_committed_twice() {
-        assert!(explained(&[(5, "1"), (6, "1")], &[]).is_err());
+        assert!(explained(&[(5, 1), (6, 1)], &[]).is_err());
+    }
+
+    #[test]
+    fn a_breach_that_is_not_repeated_is_explained_by_the_record_it_went_with() {
+        let firing = Some((BreachLevel::Warning, false));
+        let written = BTreeMap::from([at(3, 1, firing)]);
+        let steps = BTreeSet::from([at(0, 1, None).1]);
+        assert_eq!(explain(&BTreeMap::new(), &written, &steps), Ok(Explained { aborted: 1, late: 0 }));
+        assert!(explain(&BTreeMap::new(), &written, &BTreeSet::new()).is_err());
     }
 }
