@@ -96,6 +96,7 @@ group.min.session.timeout.ms=1000
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 log.cleaner.backoff.ms=1000
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 EOF
     echo "$options -Dlog4j2.configurationFile=$here/kafka/log4j2.xml" >"$dir/java"
     (kafka_java "$n" kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties") >"$dir/format.log" 2>&1 &

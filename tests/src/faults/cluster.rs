@@ -10,7 +10,9 @@ use std::{
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};
-use stream_runtime::log::{Isolation, Log, LogConfig, NewRecord, Position, TopicPartition, config::KafkaConfig};
+use stream_runtime::log::{
+    Isolation, Log, LogConfig, NewRecord, Position, Publisher, TopicPartition, config::KafkaConfig,
+};
 use telemetry_schemas::{AvroMessage, Codec, Event, RecordKey, topics};
 
 use super::{Outcome, Seen};
@@ -30,6 +32,7 @@ pub struct Cluster {
     pub brokers: String,
     pub log: Arc<dyn Log>,
     pub codec: Codec,
+    publisher: Arc<dyn Publisher>,
     replication: i32,
     /// Held while the shared broker is ours: topics and group have the same names in every trial.
     _exclusive: Option<File>,
@@ -58,7 +61,9 @@ impl Cluster {
     fn on(brokers: String, replication: i32, exclusive: Option<File>, own: Option<OwnKafka>) -> Self {
         let config = LogConfig::Kafka(KafkaConfig { brokers: brokers.clone(), properties: BTreeMap::new() });
         let log = stream_runtime::log::open(&config, "ttf-faults").expect("sound settings");
-        let cluster = Self { brokers, log, codec: Codec::without_registry(), replication, _exclusive: exclusive, own };
+        let publisher = log.publisher().expect("sound settings");
+        let codec = Codec::without_registry();
+        let cluster = Self { brokers, log, codec, publisher, replication, _exclusive: exclusive, own };
         cluster.make_topics();
         cluster
     }
@@ -110,9 +115,8 @@ impl Cluster {
     }
 
     pub async fn publish_records(&self, records: Vec<NewRecord>) {
-        let publisher = self.log.publisher().expect("a producer");
         let deliveries: Vec<_> =
-            records.into_iter().map(|record| publisher.publish(record).expect("the queue has room")).collect();
+            records.into_iter().map(|record| self.publisher.publish(record).expect("the queue has room")).collect();
         try_join_all(deliveries).await.expect("the broker takes them");
     }
 

@@ -2,11 +2,14 @@
 //! against the oracle under both isolation levels.
 
 mod cluster;
+pub mod deadlines;
+mod load;
 mod outcome;
 mod processor;
 mod trial;
 
 pub use cluster::{Cluster, Mark, PARTITIONS};
+pub use load::Load;
 pub use outcome::{Explained, Outcome, Seen};
 pub use processor::{Processor, Spec};
 pub use trial::{Trial, Window};

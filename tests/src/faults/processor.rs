@@ -1,7 +1,7 @@
 //! A `ttf processor` of its own process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -28,6 +28,7 @@ pub struct Spec {
     properties: BTreeMap<String, String>,
     settings: Value,
     fault: Option<(String, &'static str)>,
+    armed: bool,
     failpoints: String,
 }
 
@@ -40,6 +41,7 @@ impl Spec {
             properties: BTreeMap::from([("session.timeout.ms".to_owned(), "6000".to_owned())]),
             settings: json!({}),
             fault: None,
+            armed: false,
             failpoints: String::new(),
         }
     }
@@ -61,7 +63,7 @@ impl Spec {
         self
     }
 
-    /// Settings of section `processor`, or of any section by its path.
+    /// Further configuration.
     pub fn settings(mut self, settings: Value) -> Self {
         self.settings = settings;
         self
@@ -76,6 +78,13 @@ impl Spec {
     /// Is stopped at this point as by SIGSTOP once it is armed.
     pub fn stopped_at(mut self, point: &str) -> Self {
         self.fault = Some((point.to_owned(), "stop"));
+        self
+    }
+
+    /// A thread that comes to this point stays there from the start on until it is released.
+    pub fn held_at(mut self, point: &str) -> Self {
+        self.fault = Some((point.to_owned(), "hold"));
+        self.armed = true;
         self
     }
 
@@ -107,6 +116,9 @@ impl Spec {
         let faults = fault.map(|(point, action)| format!("{point}={action}@{}", armed.display())).unwrap_or_default();
         let env = [("TTF_FAULTS", faults.as_str()), ("FAILPOINTS", self.failpoints.as_str())];
         let config = config.to_str().expect("a temporary path is UTF-8");
+        if self.armed {
+            fs::write(&armed, b"").expect("a writable folder");
+        }
         let process = Ttf::start_with(&self.name, folder, &["processor", "--config", config], &env);
         Processor { process, admin, armed, name: self.name.clone() }
     }
@@ -144,6 +156,44 @@ impl Processor {
     /// The sum of a metric's samples.
     pub async fn metric(&self, name: &str) -> f64 {
         observe::sum(&self.metrics().await, name)
+    }
+
+    /// The partitions it has.
+    pub async fn partitions(&self) -> BTreeSet<i32> {
+        self.owners().await.into_keys().collect()
+    }
+
+    /// The partitions it has, and which of its workers has each.
+    pub async fn owners(&self) -> BTreeMap<i32, String> {
+        let quoted = |name: &str, label: &str| {
+            let (_, rest) = name.split_once(&format!("{label}=\""))?;
+            Some(rest.split('"').next().unwrap_or_default().to_owned())
+        };
+        let metrics = self.metrics().await;
+        let owned = metrics.keys().filter(|name| name.starts_with("ttf_processor_partition_owned{"));
+        owned.filter_map(|name| Some((quoted(name, "partition")?.parse().ok()?, quoted(name, "worker")?))).collect()
+    }
+
+    /// How often the group has given it an assignment.
+    pub async fn rebalances(&self) -> f64 {
+        self.metric("ttf_processor_rebalances_total").await
+    }
+
+    /// Ends a fault that holds a thread.
+    pub fn release(&self) {
+        fs::remove_file(&self.armed).expect("the fault is armed");
+    }
+
+    /// SIGSTOP: it does nothing until it is continued, and knows nothing of the time in between.
+    pub async fn stop(&self) {
+        self.process.send("-STOP");
+        let is_stopped = || async { if self.process.is_stopped() { Ok(()) } else { Err("it runs".to_owned()) } };
+        wait::until("the process is stopped", PATIENCE, is_stopped).await;
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self) {
+        self.process.send("-CONT");
     }
 
     /// From now on the fault happens when its point is reached.

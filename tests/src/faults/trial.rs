@@ -1,7 +1,10 @@
 //! One trial: its users, its events, its processors' folder, and the verdict.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,9 +13,9 @@ use stream_runtime::log::Isolation;
 use telemetry_schemas::{Event, EventTime};
 use ttf_processor::JourneyDefinition;
 
-use super::{Cluster, Explained, Mark, Outcome, Processor, Spec};
+use super::{Cluster, Explained, Mark, Outcome, Processor, Spec, load::Load};
 use crate::{
-    scenario::{Expected, Scenario, default_journeys, native},
+    scenario::{Expected, default_journeys},
     wait,
 };
 
@@ -30,7 +33,7 @@ pub enum Window {
 
 /// A run of one fault.
 pub struct Trial {
-    pub cluster: Cluster,
+    pub cluster: Arc<Cluster>,
     /// What the ids of its users begin with; nobody else's do.
     pub users: String,
     mark: Mark,
@@ -49,6 +52,7 @@ impl Trial {
         let mark = cluster.mark();
         let folder = tempfile::Builder::new().prefix("ttf-fault-").tempdir().expect("a temporary folder");
         let definitions = default_journeys();
+        let cluster = Arc::new(cluster);
         Self { cluster, users, mark, sent: Vec::new(), definitions, journeys: None, folder }
     }
 
@@ -74,9 +78,7 @@ impl Trial {
     /// Events of `users` users, shuffled and with duplicates, none with a deadline that comes up soon. Every call
     /// makes other users.
     pub fn cohort(&self, name: &str, users: usize, seed: u64) -> Vec<Event> {
-        let now_ms = service_kit::clock::now_ms();
-        let scenario = Scenario::generate_named(&format!("{}-{name}", self.users), users, seed, now_ms);
-        scenario.events.iter().map(|event| native(event, now_ms)).collect()
+        super::load::cohort(&format!("{}-{name}", self.users), users, seed)
     }
 
     /// Publishes events and counts them among what is expected to be processed.
@@ -85,8 +87,31 @@ impl Trial {
         self.sent.extend_from_slice(events);
     }
 
+    /// Begins to send cohort after cohort, a few hundred events a second, until it is told to stop.
+    pub fn load(&self, name: &str, seed: u64) -> Load {
+        Load::start(self.cluster.clone(), format!("{}-{name}", self.users), seed)
+    }
+
+    /// Ends a load and counts what it has sent among what is expected to be processed.
+    pub async fn end_load(&mut self, load: Load) {
+        self.sent.extend(load.end().await);
+    }
+
     pub fn sent(&self) -> &[Event] {
         &self.sent
+    }
+
+    /// What everything sent must come to, no deadline having come up since.
+    pub fn expected(&self) -> Expected {
+        self.expected_by(Window::Now)
+    }
+
+    fn expected_by(&self, window: Window) -> Expected {
+        let until = match window {
+            Window::Now => service_kit::clock::now_ms(),
+            Window::Until(until) => until,
+        };
+        Expected::of_events(&self.definitions, &self.sent, EventTime(until))
     }
 
     pub fn outcome(&self, isolation: Isolation) -> Outcome {
@@ -122,11 +147,7 @@ impl Trial {
 
     /// As [`Trial::settled`], with deadlines.
     pub async fn settled_by(&self, window: Window) -> Explained {
-        let until = match window {
-            Window::Now => service_kit::clock::now_ms(),
-            Window::Until(until) => until,
-        };
-        let expected = Expected::of_events(&self.definitions, &self.sent, EventTime(until));
+        let expected = self.expected_by(window);
         self.caught_up().await;
         let committed = wait::until("what is committed equals the oracle", SETTLED, || async {
             let committed = self.outcome(Isolation::ReadCommitted);
