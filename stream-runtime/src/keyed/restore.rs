@@ -123,6 +123,7 @@ fn restore_all<P: KeyedProcessor, C: Codec<P>>(
 ) -> anyhow::Result<()> {
     let options = &shared.options;
     let (cluster_id, topic_id) = identity(shared)?;
+    fail::fail_point!("keyed::restore");
     let mut restoring = Vec::new();
     for store in tasks {
         if wipe.contains(&store.partition()) {

@@ -135,6 +135,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     /// `timeout`, follows the group. An error ends the process.
     pub fn step(&mut self, timeout: Duration) -> anyhow::Result<Step> {
         self.progress.beat();
+        fail::fail_point!("keyed::step");
         // Before a commit, which may take long: an age that only ended with it would not show.
         self.transaction_age.set_since(self.opened);
         let mut step = Step::default();
