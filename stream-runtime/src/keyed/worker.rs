@@ -107,8 +107,9 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             shared.metrics.aborts.clone(),
         );
         let name = options.worker_name(index);
-        // A commit may take all its tries before the loop goes round again.
-        let max_silence = options.retry_timeout * 2 + Duration::from_secs(30);
+        // Longer than all tries of a commit, of its abort, and a few questions: a worker that waits for a slow log goes
+        // round within that time, one that hangs does not.
+        let max_silence = options.retry_timeout * 2 + options.call_timeout * 3;
         Ok(Self {
             ready: kit.health().readiness(name.clone()),
             progress: kit.health().progress(name, max_silence),

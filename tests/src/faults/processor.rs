@@ -217,7 +217,9 @@ impl Processor {
     }
 
     async fn reached(&self) {
-        let reached = || async { if self.armed.exists() { Err(self.process.output()) } else { Ok(()) } };
+        let reached = || async {
+            if self.armed.exists() { Err("is `ttf` built with the feature `failpoints`?".to_owned()) } else { Ok(()) }
+        };
         wait::until("the point of the fault is reached", PATIENCE, reached).await;
     }
 
