@@ -8,6 +8,8 @@ pub const EVENTS_REJECTED: &str = "telemetry.events.rejected.v1";
 pub const TTF_STATE: &str = "telemetry.ttf.state.v1";
 pub const TTF_RECORDS: &str = "telemetry.ttf.records.v1";
 pub const TTF_BREACHES: &str = "telemetry.ttf.breaches.v1";
+/// The definitions of journeys that processors have loaded, one record for each version.
+pub const TTF_JOURNEYS: &str = "telemetry.ttf.journeys.v1";
 pub const TTF_COHORTS: &str = "telemetry.ttf.cohorts.v1";
 pub const AUDIT: &str = "telemetry.audit.v1";
 pub const ALERT_GROUPS: &str = "telemetry.alerts.groups.v1";
@@ -26,7 +28,7 @@ pub const HEADER_TENANT: &str = "tenant";
 /// What a record's value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value {
-    /// A JSON event or a CloudEvent.
+    /// A JSON event or a CloudEvent; a journey's definition.
     Json,
     Avro(MessageType),
 }
@@ -119,6 +121,7 @@ pub const CATALOGUE: &[Topic] = &[
     topic(TTF_STATE, Value::Avro(MessageType::JourneyState), Cleanup::Compact, Partitioning::People),
     topic(TTF_RECORDS, Value::Avro(MessageType::TtfRecord), days(30), Partitioning::Free),
     topic(TTF_BREACHES, Value::Avro(MessageType::TtfBreach), days(30), Partitioning::Free),
+    topic(TTF_JOURNEYS, Value::Json, Cleanup::Compact, Partitioning::Free),
     topic(TTF_COHORTS, Value::Avro(MessageType::CohortSummary), Cleanup::Compact, Partitioning::Free),
     // Seven years of 365.25 days, rounded up.
     topic(AUDIT, Value::Avro(MessageType::AuditEntry), days(2_557), Partitioning::Free),
@@ -143,7 +146,7 @@ mod tests {
         let mut names: Vec<_> = CATALOGUE.iter().map(|topic| topic.name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 13);
+        assert_eq!(names.len(), 14);
         assert!(names.iter().all(|name| name.starts_with("telemetry.") && name.split('.').next_back() == Some("v1")));
     }
 

@@ -5,6 +5,7 @@
 #   services.sh down           end what `up` started, by process id
 #   services.sh env            print their addresses as shell assignments
 #   services.sh status         which are up
+#   services.sh broker start|stop|kill N    one of the brokers ($TTF_KAFKA_BROKERS of them, by default 1)
 #
 # NAME: kafka registry postgres redis s3 smtp
 # Folder: $TTF_SERVICES_DIR (default /tmp/ttf-services-$USER); programs: $TTF_CACHE_DIR (default ~/.cache/ttf).
@@ -52,39 +53,90 @@ launch() {
   echo $! >"$run/$name/pid"
 }
 
-export_line() { printf 'export %s=%q\n' "$1" "$2" >>"$run/env"; }
+export_line() { printf 'export %s=%s\n' "$1" "$2" >>"$run/env"; }
 
 is_up() { [ -e "$run/$1/pid" ] && kill -0 "$(cat "$run/$1/pid")" 2>/dev/null; }
 
+# One broker, or as many as $TTF_KAFKA_BROKERS says: of three, any one may be killed. A broker's folder is kafka/N.
 start_kafka() {
-  local port controller
-  read -r port controller < <(free_ports 2)
-  local dir=$run/kafka
-  cat >"$dir/server.properties" <<EOF
+  local count=${TTF_KAFKA_BROKERS:-1} n ports voters='' addresses='' replicas=1 quorum=1 id
+  local options="-Xms256m -Xmx1g -XX:+UseG1GC"
+  if [ "$count" -gt 1 ]; then
+    # Little memory and a fast start: they share the machine with the test.
+    replicas=3 quorum=2 options="-Xms64m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+  fi
+  read -r -a ports < <(free_ports $((count * 2)))
+  for ((n = 1; n <= count; n++)); do
+    addresses+=${addresses:+,}127.0.0.1:${ports[n * 2 - 2]}
+    voters+=${voters:+,}$n@127.0.0.1:${ports[n * 2 - 1]}
+  done
+  id=$(python3 -c 'import base64, uuid; print(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "x"))')
+  local formatting=()
+  for ((n = 1; n <= count; n++)); do
+    local dir=$run/kafka/$n port=${ports[n * 2 - 2]} controller=${ports[n * 2 - 1]}
+    mkdir -p "$dir"
+    cat >"$dir/server.properties" <<EOF
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller
+node.id=$n
+controller.quorum.voters=$voters
 listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
 advertised.listeners=PLAINTEXT://127.0.0.1:$port
 controller.listener.names=CONTROLLER
 log.dirs=$dir/data
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+default.replication.factor=$replicas
+min.insync.replicas=$quorum
+offsets.topic.replication.factor=$replicas
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor=$replicas
+transaction.state.log.min.isr=$quorum
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 log.cleaner.backoff.ms=1000
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 EOF
-  local java=(java -Xms256m -Xmx1g -XX:+UseG1GC "-Dlog4j2.configurationFile=$here/kafka/log4j2.xml" -cp "$servers/kafka/libs/*")
-  "${java[@]}" kafka.tools.StorageTool format -t "$("${java[@]}" kafka.tools.StorageTool random-uuid 2>/dev/null)" \
-    -c "$dir/server.properties" >"$dir/format.log" 2>&1 || fail "could not format Kafka's folder:" "$dir/format.log"
-  launch kafka "${java[@]}" kafka.Kafka "$dir/server.properties"
-  wait_for kafka "$(cat "$dir/pid")" "$dir/log" 60 port_open "$port"
-  export_line TTF_TEST_KAFKA "127.0.0.1:$port"
+    echo "$options -Dlog4j2.configurationFile=$here/kafka/log4j2.xml" >"$dir/java"
+    (kafka_java "$n" kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties") >"$dir/format.log" 2>&1 &
+    formatting+=($!)
+  done
+  for ((n = 1; n <= count; n++)); do
+    wait "${formatting[n - 1]}" || fail "could not format Kafka's folder:" "$run/kafka/$n/format.log"
+  done
+  for ((n = 1; n <= count; n++)); do launch_broker "$n"; done
+  for ((n = 1; n <= count; n++)); do await_broker "$n"; done
+  export_line TTF_TEST_KAFKA "$addresses"
   export_line TTF_TEST_KAFKA_LIBS "$servers/kafka/libs"
+}
+
+# Java as broker N runs it: kafka_java N CLASS ARGUMENT…
+kafka_java() {
+  local options; read -r -a options <"$run/kafka/$1/java"; shift
+  java "${options[@]}" -cp "$servers/kafka/libs/*" "$@"
+}
+
+launch_broker() {
+  local options; read -r -a options <"$run/kafka/$1/java"
+  launch "kafka/$1" java "${options[@]}" -cp "$servers/kafka/libs/*" kafka.Kafka "$run/kafka/$1/server.properties"
+}
+
+await_broker() {
+  local port; port=$(sed -n 's/^advertised.listeners=.*://p' "$run/kafka/$1/server.properties")
+  wait_for "broker $1" "$(cat "$run/kafka/$1/pid")" "$run/kafka/$1/log" 60 port_open "$port"
+}
+
+# Ends one broker in good order (stop) or at once (kill), or starts it again with its port and its data (start).
+broker() {
+  local act=$1 n=$2
+  [ -e "$run/kafka/$n/server.properties" ] || fail "there is no broker $n in $run"
+  case $act in
+    start) if ! is_up "kafka/$n"; then launch_broker "$n"; await_broker "$n"; fi ;;
+    stop) end_all TERM 30 "kafka/$n" ;;
+    kill) end_all KILL 10 "kafka/$n" ;;
+    *) fail "a broker can be started, stopped or killed, not \`$act\`" ;;
+  esac
 }
 
 start_registry() {
@@ -158,7 +210,7 @@ up() {
   mkdir -p "$run"; chmod 755 "$run"; touch "$run/env"
   for name in "${names[@]}"; do
     case " ${all[*]} " in *" $name "*) ;; *) fail "no server named \`$name\`; there are: ${all[*]}" ;; esac
-    if is_up "$name"; then say "$name is up already"; continue; fi
+    if is_up "$name" || is_up "$name/1"; then say "$name is up already"; continue; fi
     # A free port may be taken by another before the server has it: then once more, on another one.
     for attempt in 1 2 3; do
       rm -rf "${run:?}/$name"; mkdir -p "$run/$name"
@@ -167,35 +219,69 @@ up() {
       if wait $!; then break; fi
       [ $attempt -lt 3 ] || exit 1
     done
-    say "$name is up (pid $(cat "$run/$name/pid"))"
+    say "$name is up (pid $(pids_of "$name"))"
   done
   export_line TTF_TEST_PYTHON "$servers/python/bin/python"
   say "addresses: . $run/env"
 }
 
-down() {
-  for name in "${all[@]}"; do
-    if is_up "$name"; then
-      local pid; pid=$(cat "$run/$name/pid")
-      case $name in postgres) kill -INT "$pid" ;; *) kill -TERM "$pid" ;; esac 2>/dev/null || true
-    fi
+# The processes of a server: its own, or those of its brokers.
+parts_of() {
+  local pid
+  for pid in "$run/$1/pid" "$run/$1"/*/pid; do
+    if [ -e "$pid" ]; then pid=${pid%/pid}; echo "${pid#"$run/"}"; fi
   done
-  for name in "${all[@]}"; do
-    [ -e "$run/$name/pid" ] || continue
-    local pid; pid=$(cat "$run/$name/pid")
-    local deadline=$((SECONDS + 15))
-    while kill -0 "$pid" 2>/dev/null; do
-      if [ $SECONDS -ge $deadline ]; then kill -KILL "$pid" 2>/dev/null || true; break; fi
-      sleep 0.1
+}
+
+pids_of() { parts_of "$1" | while read -r part; do cat "$run/$part/pid"; done | paste -sd ' '; }
+
+# Ends processes and waits for their end: end_all SIGNAL SECONDS PART…
+end_all() {
+  local signal=$1 seconds=$2 part; shift 2
+  for part in "$@"; do
+    if is_up "$part"; then kill "-$signal" "$(cat "$run/$part/pid")" 2>/dev/null || true; fi
+  done
+  local deadline=$((SECONDS + seconds))
+  for part in "$@"; do
+    while is_up "$part"; do
+      if [ $SECONDS -ge $deadline ]; then kill -KILL "$(cat "$run/$part/pid")" 2>/dev/null || true; fi
+      sleep 0.05
     done
   done
+}
+
+down() {
+  local name parts=()
+  if is_up postgres; then kill -INT "$(cat "$run/postgres/pid")" 2>/dev/null || true; fi
+  for name in "${all[@]}"; do
+    if [ "$name" != postgres ]; then mapfile -t -O ${#parts[@]} parts < <(parts_of "$name"); fi
+  done
+  # Of several brokers the last ones have no quorum to leave in good order; the data goes anyway.
+  local signal=TERM
+  if [ -e "$run/kafka/2" ]; then signal=KILL; fi
+  end_all $signal 15 "${parts[@]}"
+  end_all INT 15 postgres
   rm -rf "$run"
 }
+
+status() {
+  local name part parts
+  for name in "${all[@]}"; do
+    mapfile -t parts < <(parts_of "$name")
+    if [ ${#parts[@]} = 0 ]; then echo "$name down"; fi
+    for part in "${parts[@]}"; do
+      if is_up "$part"; then echo "$part up (pid $(cat "$run/$part/pid"))"; else echo "$part down"; fi
+    done
+  done
+}
+
+usage() { sed -n '2,11p' "$0"; exit 64; }
 
 case ${1:-} in
   up) shift; up "$@" ;;
   down) down ;;
   env) [ -e "$run/env" ] || fail "nothing is up; start with: $0 up"; cat "$run/env" ;;
-  status) for name in "${all[@]}"; do if is_up "$name"; then echo "$name up (pid $(cat "$run/$name/pid"))"; else echo "$name down"; fi; done ;;
-  *) sed -n '2,10p' "$0"; exit 64 ;;
+  status) status ;;
+  broker) [ $# = 3 ] || usage; broker "$2" "$3" ;;
+  *) usage ;;
 esac

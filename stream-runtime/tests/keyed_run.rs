@@ -2,17 +2,28 @@
 
 mod support;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use service_kit::{
     Kit,
     config::{ByteSize, HumanDuration},
 };
 use stream_runtime::{
-    keyed::{self, KeyedOptions, RuntimeConfig},
-    log::{Cleanup, Isolation, Log, Position, TopicPartition, TopicSpec, embedded::EmbeddedLog},
+    keyed::{self, Clock, KeyedOptions, RuntimeConfig},
+    log::{Cleanup, Isolation, Log, Position, TopicPartition, TopicSpec, Verdict, embedded::EmbeddedLog},
 };
-use support::tally::{FIRST, Json, OUT, REJECTED, SECOND, STATE, Tally, add, final_states};
+use support::{
+    faulty::{Call, Faults, FaultyLog},
+    tally::{FIRST, Json, OUT, REJECTED, SECOND, STATE, Tally, add, final_states},
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -134,4 +145,56 @@ async fn a_missing_topic_ends_the_process_and_is_named() {
     keyed::run(options(folder.path(), "10ms"), log, processor, Arc::new(Json::default()), &kit).unwrap();
     let error = kit.join(PATIENCE).await.unwrap_err();
     assert!(format!("{error:#}").contains("topic `first` does not exist"), "{error:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_hangs_is_silent() {
+    let (log, folder, kit) = (log(), tempfile::tempdir().unwrap(), Kit::for_test());
+    let hangs = Arc::new(AtomicBool::new(false));
+    let hanging = hangs.clone();
+    let mut options = options(folder.path(), "10ms");
+    options.call_timeout = Duration::from_millis(50);
+    options.retry_timeout = Duration::from_millis(50);
+    // A worker asks for the time whenever it goes round.
+    options.clock = Clock::new(move || {
+        while hanging.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        service_kit::clock::now_ms()
+    });
+    keyed::run(options, log, Arc::new(Tally { open_ms: 1 }), Arc::new(Json::default()), &kit).unwrap();
+    until("readiness", || kit.health().not_ready().is_empty()).await;
+    hangs.store(true, Ordering::Relaxed);
+    until("silence", || kit.health().silent(Instant::now()).len() == 2).await;
+    hangs.store(false, Ordering::Relaxed);
+    until("progress", || kit.health().silent(Instant::now()).is_empty()).await;
+    kit.shutdown().cancel();
+    kit.join(PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_waits_for_a_slow_log_is_not_silent() {
+    let (log, folder, kit) = (log(), tempfile::tempdir().unwrap(), Kit::for_test());
+    let faults = Faults::default();
+    let slow = Arc::new(FaultyLog { inner: log.clone(), faults: faults.clone() });
+    let mut options = options(folder.path(), "10ms");
+    options.call_timeout = Duration::from_millis(400);
+    options.retry_timeout = Duration::from_millis(200);
+    let max_silence = options.retry_timeout * 2 + options.call_timeout * 3;
+    keyed::run(options, slow, Arc::new(Tally { open_ms: 1 }), Arc::new(Json::default()), &kit).unwrap();
+    until("readiness", || kit.health().not_ready().is_empty()).await;
+    let begin = Instant::now();
+    publish(&log, 10);
+    // Commits are tried again and again, for longer than anybody may be silent.
+    while begin.elapsed() < max_silence * 2 {
+        if faults.is_empty() {
+            faults.add(Call::Commit, Verdict::Retry);
+        }
+        assert_eq!(kit.health().silent(Instant::now()), []);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(counted(&log), 0);
+    until("the outputs", || counted(&log) == 10).await;
+    kit.shutdown().cancel();
+    kit.join(PATIENCE).await.unwrap();
 }

@@ -1,32 +1,138 @@
-//! Seeded simulations of the keyed runtime on the embedded log: crashes at every dangerous line.
+//! Seeded simulations of the keyed runtime: crashes, stalls, zombies, rebalances and lost disks at every dangerous line.
 //!
-//! A crash is a panic at a named place, or the worker dropped between two steps. `SIMULATION_SEEDS` sets how many
-//! seeds are run, `SIMULATION_SEED` repeats one.
+//! `SIMULATION_SEEDS` sets how many seeds are run, `SIMULATION_SEED` repeats one and tells what was done in it.
 
 mod support;
 
-use std::{env, panic, sync::Arc};
+use std::{
+    collections::hash_map::DefaultHasher,
+    env,
+    hash::{Hash as _, Hasher as _},
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+};
 
-use stream_runtime::keyed::test_driver::in_memory;
-use support::{simulation, tally::Json};
+use rand::Rng as _;
+use service_kit::Kit;
+use stream_runtime::{
+    keyed::{
+        simulation::{Disks, Setup, Simulation},
+        test_driver::in_memory,
+    },
+    log::NewRecord,
+};
+use support::{
+    ledger::{self, ERASURES, EVENTS, Input, Ledger, OUT, REJECTED, STATE},
+    simulation,
+    tally::Json,
+};
 
-const SEEDS: u64 = 200;
-const STEPS: usize = 40;
+const SEEDS: u64 = 2_000;
+const STEPS: usize = 90;
+const KEYS: u32 = 7;
+/// Seeds and steps on the embedded log.
+const EMBEDDED_SEEDS: u64 = 60;
+const EMBEDDED_STEPS: usize = 40;
 
-fn simulate(seed: u64) {
-    simulation::simulate(seed, STEPS, &Json::default(), 0, |clock| Arc::new(in_memory(clock)));
+/// Seeds to run: the one that is to be repeated, or as many as usual.
+fn seeds(usual: u64) -> Vec<u64> {
+    let number = |name: &str| env::var(name).ok().map(|number| number.parse().expect("the seed is a number"));
+    match number("SIMULATION_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("SIMULATION_SEEDS").unwrap_or(usual)).collect(),
+    }
+}
+
+/// Runs each seed; the first that fails says how to repeat it.
+fn run(seeds: Vec<u64>, test: &str, mut simulate: impl FnMut(u64)) {
+    for seed in seeds {
+        let passed = panic::catch_unwind(AssertUnwindSafe(|| simulate(seed))).is_ok();
+        assert!(
+            passed,
+            "seed {seed} failed; repeat it: SIMULATION_SEED={seed} cargo test -p stream-runtime --test keyed_simulation \
+             {test} -- --nocapture"
+        );
+    }
+}
+
+/// What the senders send: mostly additions, some of them twice, some that nobody can read.
+fn publish(simulation: &mut Simulation<'_, Ledger, Ledger>, number: &mut u64) {
+    let topic = if simulation.random().random_bool(0.6) { EVENTS } else { ERASURES };
+    let key = format!("key-{}", simulation.random().random_range(0..KEYS));
+    *number += 1;
+    let input = |input: &Input| serde_json::to_vec(input).unwrap();
+    let value = match simulation.random().random_range(0..24) {
+        0 => format!("no json {number}").into_bytes(),
+        1 | 2 => input(&Input::Forget { topic: topic.to_owned() }),
+        3 => input(&Input::Look),
+        4 => input(&Input::Skip),
+        _ => input(&Input::Add { topic: topic.to_owned(), number: *number, received_ms: simulation.now_ms() }),
+    };
+    simulation.publish(NewRecord::new(topic, key, value));
+}
+
+/// Returns a digest of all that happened.
+fn simulate(seed: u64, tell: bool, disks: &mut Disks, kit: &Kit) -> u64 {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let setup = Setup {
+        inputs: owned(&[EVENTS, ERASURES]),
+        first_inputs: owned(&[ERASURES]),
+        changelog: STATE.to_owned(),
+        outputs: owned(&[OUT, REJECTED]),
+        partitions: 3,
+        members: 3,
+        start_ms: 1_000_000,
+    };
+    let mut simulation = Simulation::new(seed, setup, Arc::new(Ledger), Arc::new(Ledger), disks, kit).unwrap();
+    if tell {
+        simulation.tell();
+    }
+    let mut number = 0;
+    for _ in 0..STEPS {
+        if simulation.random().random_bool(0.3) {
+            for _ in 0..simulation.random().random_range(1..6) {
+                publish(&mut simulation, &mut number);
+            }
+        }
+        simulation.act();
+    }
+    simulation.finish();
+    ledger::check(|topic| simulation.written(topic));
+    let mut digest = DefaultHasher::new();
+    simulation.trace().hash(&mut digest);
+    for topic in [EVENTS, ERASURES, STATE, OUT, REJECTED] {
+        for written in simulation.written(topic) {
+            (written.record.offset, written.record.key, written.record.value, written.committed).hash(&mut digest);
+        }
+    }
+    digest.finish()
 }
 
 #[test]
-fn every_input_is_applied_once_whatever_crashes() {
+fn every_input_is_applied_once_whatever_happens_to_the_members() {
+    let _scenario = fail::FailScenario::setup();
+    let (mut disks, kit) = (Disks::new().unwrap(), Kit::for_test());
+    let tell = env::var("SIMULATION_SEED").is_ok();
+    run(seeds(SEEDS), "every_input_is_applied_once_whatever_happens_to_the_members", |seed| {
+        simulate(seed, tell, &mut disks, &kit);
+    });
+}
+
+#[test]
+fn a_seed_repeats_itself_exactly() {
+    let _scenario = fail::FailScenario::setup();
+    let (mut disks, kit) = (Disks::new().unwrap(), Kit::for_test());
+    for seed in 0..25 {
+        let first = simulate(seed, false, &mut disks, &kit);
+        assert_eq!(simulate(seed, false, &mut disks, &kit), first, "seed {seed} went another way the second time");
+    }
+}
+
+#[test]
+fn every_input_is_applied_once_whatever_crashes_on_the_embedded_log() {
     let _scenario = fail::FailScenario::setup();
     simulation::silence_failpoints();
-    if let Ok(seed) = env::var("SIMULATION_SEED") {
-        return simulate(seed.parse().unwrap());
-    }
-    let seeds = env::var("SIMULATION_SEEDS").map_or(SEEDS, |seeds| seeds.parse().unwrap());
-    for seed in 0..seeds {
-        let passed = panic::catch_unwind(|| simulate(seed)).is_ok();
-        assert!(passed, "seed {seed} failed; repeat it with SIMULATION_SEED={seed}");
-    }
+    run(seeds(EMBEDDED_SEEDS), "every_input_is_applied_once_whatever_crashes_on_the_embedded_log", |seed| {
+        simulation::simulate(seed, EMBEDDED_STEPS, &Json::default(), 0, |clock| Arc::new(in_memory(clock)));
+    });
 }

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod dev;
+pub mod faults;
 pub mod http;
 pub mod observe;
 pub mod process;

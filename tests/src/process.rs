@@ -87,9 +87,20 @@ impl Ttf {
     }
 
     fn signal(&mut self, signal: &str, limit: Duration) -> ExitStatus {
+        self.send(signal);
+        self.wait(limit)
+    }
+
+    /// Sends a signal by its name (`-STOP`).
+    pub fn send(&self, signal: &str) {
         let sent = Command::new("kill").arg(signal).arg(self.child.id().to_string()).status().expect("kill is there");
         assert!(sent.success());
-        self.wait(limit)
+    }
+
+    /// True when a signal has stopped it (state `T` of `proc_pid_stat(5)`).
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
     }
 
     /// Waits for the process's own end.

@@ -7,6 +7,7 @@
 //! its next scrape takes what it counted since the last scrape with it, as with any Prometheus counter.
 
 mod standing;
+mod versions;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,9 +18,13 @@ use telemetry_schemas::{
     state::{AttemptState, JourneyState},
 };
 
-use self::standing::{Place, Standing};
+use self::{
+    standing::{Place, Standing},
+    versions::Versions,
+};
 use crate::journey::{
     Journeys, Version,
+    changes::VersionId,
     deadlines::{self, Outcome},
     plan::Journey,
     snapshot,
@@ -33,6 +38,7 @@ pub struct Figures {
     journeys: Arc<Journeys>,
     labels: MetricsConfig,
     by_journey: HashMap<String, JourneyFigures>,
+    versions: Versions,
     standing: Standing,
     refused: IntCounter,
 }
@@ -65,11 +71,18 @@ impl Figures {
         for journey in journeys.iter() {
             by_journey.insert(journey.id.clone(), JourneyFigures::new(metrics, journey, &mut standing)?);
         }
+        let versions = Versions::new(metrics, &journeys, &mut standing);
         let refused = metrics.counter(
             "ttf_attempts_refused_total",
             "Events not taken because their user has too many attempts already.",
         );
-        Ok(Self { journeys, labels, by_journey, standing, refused })
+        Ok(Self { journeys, labels, by_journey, versions, standing, refused })
+    }
+
+    /// Counts journeys of these versions, which are not loaded, by themselves.
+    pub fn watching(mut self, unloaded: &[VersionId]) -> Self {
+        self.versions.watch(unloaded, &mut self.standing);
+        self
     }
 
     /// An event was not taken because of [`crate::journey::apply::MAX_ATTEMPTS`].
@@ -118,6 +131,7 @@ impl Figures {
 
     /// How the attempt stands goes into the gauges, or out of them.
     fn stand(&self, partition: i32, attempt: &AttemptState, change: i64) {
+        self.versions.stand(&self.journeys, &self.standing, partition, attempt, change);
         let Some(figures) = self.by_journey.get(attempt.journey.as_str()) else { return };
         for judged in attempt.deadlines.iter().filter(|judged| judged.firing) {
             if let Some(level) = figures.levels.get(&judged.level) {

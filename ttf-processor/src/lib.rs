@@ -3,11 +3,13 @@
 //! - [`journey`] is the domain, pure: what events and the passing of time mean.
 //! - [`processor`] plugs it into the exactly-once runtime, [`codec`] writes and reads its bytes.
 //! - [`replay`] holds what was emitted against what the events make of it.
+//! - [`in_force`] remembers the definitions that journeys are judged by.
 //! - [`figures`] are the Prometheus figures of what this process has committed.
 
 pub mod codec;
 pub mod config;
 pub mod figures;
+pub mod in_force;
 pub mod journey;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;

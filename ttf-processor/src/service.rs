@@ -9,12 +9,13 @@ use stream_runtime::{
     keyed::{self, KeyedOptions},
     log::Log,
 };
-use telemetry_schemas::{Codec, topics};
+use telemetry_schemas::{Codec, EventTime, topics};
 
 use crate::{
     codec::JourneyCodec,
     config::{self, ProcessorConfig},
     figures::Figures,
+    in_force::{self, OnChange},
     journey::{DefinitionErrors, JourneyDefinition, Journeys},
     processor::JourneyProcessor,
 };
@@ -33,18 +34,24 @@ pub fn check(journeys: &[JourneyDefinition]) -> Result<(), DefinitionErrors> {
 /// Starts the processor on threads of the kit and returns; the process then waits in [`Kit::join`].
 ///
 /// # Errors
-/// When the journeys are not sound or the runtime cannot start.
+/// [`DefinitionErrors`] when the journeys are not sound, or not what they were when they were loaded before; others
+/// when the log does not answer or the runtime cannot start.
 pub async fn run(
     config: ProcessorConfig,
     journeys: Vec<JourneyDefinition>,
+    on_change: OnChange,
     labels: MetricsConfig,
     log: Arc<dyn Log>,
     codec: Codec,
     kit: &Kit,
 ) -> anyhow::Result<()> {
     let fingerprint = fingerprint(&journeys)?;
-    let journeys = Arc::new(Journeys::new(&journeys)?);
-    let figures = Figures::new(kit.metrics(), journeys.clone(), labels).context("cannot register metrics")?;
+    let plan = Arc::new(Journeys::new(&journeys)?);
+    let memory = log.clone();
+    let now = EventTime(service_kit::clock::now_ms());
+    let unloaded = tokio::task::spawn_blocking(move || in_force::settle(&*memory, &journeys, on_change, now)).await??;
+    let figures = Figures::new(kit.metrics(), plan.clone(), labels).context("cannot register metrics")?;
+    let figures = figures.watching(&unloaded);
     let mut options = KeyedOptions::new(
         GROUP,
         GROUP,
@@ -55,7 +62,7 @@ pub async fn run(
     );
     options.ordinal = config::ordinal(&config.runtime.ordinal, std::env::var("HOSTNAME").ok().as_deref());
     options.timer_fingerprint = fingerprint;
-    let processor = Arc::new(JourneyProcessor::new(journeys, figures));
+    let processor = Arc::new(JourneyProcessor::new(plan, figures));
     let codec = Arc::new(JourneyCodec::new(codec));
     let kit = kit.clone();
     tokio::task::spawn_blocking(move || keyed::run(options, log, processor, codec, &kit)).await?

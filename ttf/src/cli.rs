@@ -3,6 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use service_kit::config::{ByteSize, HumanDuration};
+use telemetry_schemas::EventTime;
 
 /// Real-time onboarding telemetry: time to first value, per user, while there is still time to help.
 #[derive(Debug, Parser)]
@@ -38,6 +40,8 @@ pub enum Command {
     Top(TopArgs),
     /// Show where a user is: milestones, stages against target, what is next and when it is due
     User(UserArgs),
+    /// Work the journeys out from the events again, compare with what was emitted, and put right what differs
+    Replay(ReplayArgs),
     /// Simulate a cohort of users against a running gateway and watch it in a live table
     Demo(DemoArgs),
 }
@@ -203,6 +207,57 @@ pub struct UserArgs {
     pub gateway: GatewayArgs,
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code: 0 all is equal, or was put right; 1 there are differences; 2 it could not be done; \
+    64 wrong usage; 78 wrong configuration."
+)]
+pub struct ReplayArgs {
+    /// Read events received from this instant on (RFC 3339) [default: the oldest that is kept]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub from: Option<EventTime>,
+    /// … and before this one [default: everything the processor has processed]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub to: Option<EventTime>,
+    /// Compare only; the processor may run meanwhile
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask before anything is written
+    #[arg(long)]
+    pub yes: bool,
+    /// Write the report to a file, as JSON (`-` for standard output)
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Examples of each kind of difference
+    #[arg(long, default_value_t = 3, value_name = "NUMBER")]
+    pub examples: usize,
+    /// Show the ids of users, attempts and events in examples, not hashes of them
+    #[arg(long)]
+    pub show_ids: bool,
+    /// Wait so long for a stopped processor to leave its group
+    #[arg(long, default_value = "60s", value_name = "DURATION")]
+    pub wait: HumanDuration,
+    /// Hold about so much in memory; what goes beyond is on disk, in the temporary folder
+    #[arg(long, default_value = "256MiB", value_name = "SIZE")]
+    pub memory: ByteSize,
+    /// Write at most so many users in one transaction
+    #[arg(long, default_value_t = 1_000, value_name = "NUMBER", value_parser = at_least_one)]
+    pub users_per_transaction: usize,
+    /// The data folder of a stopped `ttf dev`
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+fn instant(text: &str) -> Result<EventTime, String> {
+    EventTime::parse(text).map_err(|error| error.to_string())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "it must be a whole number greater than 0".to_owned())
 }
 
 #[derive(Debug, Args)]

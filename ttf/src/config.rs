@@ -6,11 +6,11 @@ use alerter::AlerterConfig;
 use ingest_gateway::{GatewayConfig, PlanConfig, PrivacyConfig, privacy::Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use service_kit::config::{ConfigError, MetricsConfig, Problem, Secret, ServiceConfig, Sources, TenantsConfig};
+use service_kit::config::{ConfigError, MetricsConfig, Places, Problem, Secret, ServiceConfig, Sources, TenantsConfig};
 use sink_archiver::config::{ArchiveConfig, RetentionConfig};
 use stream_runtime::log::LogConfig;
 use telemetry_schemas::Codec;
-use ttf_processor::{JourneyDefinition, ProcessorConfig};
+use ttf_processor::{DefinitionErrors, JourneyDefinition, ProcessorConfig};
 
 use crate::cli::ConfigArgs;
 
@@ -38,6 +38,9 @@ pub struct Config {
     pub retention: RetentionConfig,
     pub alerter: AlerterConfig,
     pub metrics: MetricsConfig,
+    /// Where everything was set; there after [`load`].
+    #[serde(skip)]
+    pub places: Option<Places>,
 }
 
 /// How topics are made.
@@ -58,7 +61,8 @@ pub struct SchemaRegistryConfig {
 
 /// Loads defaults < the named file < environment.
 pub fn load(args: &ConfigArgs) -> Result<Config, ConfigError> {
-    checked(service_kit::config::load(sources(args))?)
+    let (config, places) = service_kit::config::load_with_places(sources(args))?;
+    checked(config, places)
 }
 
 /// Loads what `ttf dev` runs on: everything below `data_dir`, listening on `listen`. Options given on the command
@@ -75,24 +79,41 @@ pub fn load_dev(
     let sources = sources(args)
         .with_layer("the built-in settings of `ttf dev`", DEV)
         .with_value("the data folder", dev_paths(data_dir));
-    checked(service_kit::config::load(sources.with_flags(flags))?)
+    let (config, places) = service_kit::config::load_with_places(sources.with_flags(flags))?;
+    checked(config, places)
 }
 
 /// What the types cannot say: each part's own rules.
-fn checked(config: Config) -> Result<Config, ConfigError> {
-    fn problem(error: impl std::fmt::Display) -> Problem {
-        Problem { path: String::new(), origin: None, message: error.to_string() }
+fn checked(config: Config, places: Places) -> Result<Config, ConfigError> {
+    fn problem(error: impl std::fmt::Display) -> Vec<Problem> {
+        vec![Problem { path: String::new(), origin: None, message: error.to_string() }]
     }
     let problems: Vec<_> = [
         config.gateway.validate().map_err(problem),
         Policy::compile(&config.privacy).map(drop).map_err(problem),
-        ttf_processor::check(&config.journeys).map_err(problem),
+        ttf_processor::check(&config.journeys).map_err(|errors| located(&errors, &places)),
         config.alerter.check().map_err(problem),
     ]
     .into_iter()
     .filter_map(Result::err)
+    .flatten()
     .collect();
-    if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
+    if problems.is_empty() { Ok(Config { places: Some(places), ..config }) } else { Err(ConfigError { problems }) }
+}
+
+/// What is wrong with journeys, with the lines it stands on.
+fn located(errors: &DefinitionErrors, places: &Places) -> Vec<Problem> {
+    errors.0.iter().map(|error| places.problem(&*error.path, &*error.message)).collect()
+}
+
+impl Config {
+    /// Names the lines in an error about journeys that came up after the configuration was read.
+    pub fn locate(places: Option<&Places>, error: anyhow::Error) -> anyhow::Error {
+        match (error.downcast_ref::<DefinitionErrors>(), places) {
+            (Some(errors), Some(places)) => ConfigError { problems: located(errors, places) }.into(),
+            _ => error,
+        }
+    }
 }
 
 fn sources(args: &ConfigArgs) -> Sources {

@@ -3,9 +3,12 @@
 mod cli;
 mod config;
 mod demo;
+#[cfg(feature = "failpoints")]
+mod faults;
 mod gateway_client;
 mod output;
 mod process;
+mod replay;
 mod send;
 mod tail;
 mod top;
@@ -36,7 +39,7 @@ fn main() -> ExitCode {
         }
     };
     #[cfg(feature = "failpoints")]
-    let _failpoints = fail::FailScenario::setup();
+    let _failpoints = faults::setup();
     match run(cli.command) {
         Ok(code) => code,
         Err(error) if error.is::<output::ReaderGone>() => ExitCode::SUCCESS,
@@ -70,6 +73,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Tail(args) => tail::run(args).await,
             Command::Top(args) => top::run(args).await,
             Command::User(args) => user::run(args).await,
+            Command::Replay(args) => replay::run(args).await,
             Command::Demo(args) => demo::run(args).await,
         }
     });

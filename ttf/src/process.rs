@@ -16,6 +16,7 @@ use service_kit::{
 use sink_archiver::live_view::LiveView;
 use stream_runtime::log::{Log, LogConfig};
 use telemetry_schemas::{Codec, TtfRecord};
+use ttf_processor::in_force::OnChange;
 
 use crate::{
     cli::{ConfigArgs, DevArgs},
@@ -100,8 +101,14 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
             .context("archiver")?;
     }
     if roles.processor {
-        ttf_processor::run(config.processor, config.journeys, config.metrics, log.clone(), codec.clone(), kit)
+        let on_change = match dev {
+            DevRoutes::Present => OnChange::Adopt,
+            DevRoutes::Absent => OnChange::Refuse,
+        };
+        let (processor, journeys, metrics) = (config.processor, config.journeys, config.metrics);
+        ttf_processor::run(processor, journeys, on_change, metrics, log.clone(), codec.clone(), kit)
             .await
+            .map_err(|error| Config::locate(config.places.as_ref(), error))
             .context("processor")?;
     }
     if roles.alerter {

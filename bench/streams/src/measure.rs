@@ -52,6 +52,8 @@ pub struct Measured {
     rss_bytes: u64,
     /// Of the whole run, warm-up and start included.
     cpu_seconds_from_start: f64,
+    /// Records per CPU second of each quarter of the measured records: whether it was warm.
+    by_quarter: Vec<f64>,
 }
 
 struct Sample {
@@ -68,7 +70,19 @@ pub fn run(brokers: &str, args: &Args) -> anyhow::Result<Measured> {
         bail!("the topic holds {total} records, fewer than the {} of the warm-up", args.warm_up);
     }
     let first = wait(&client, args, &spans, args.warm_up.max(1))?;
+    let quarter = (total - first.committed) / 4;
+    let mut quarters = Vec::new();
+    for number in 1..4 {
+        quarters.push(wait(&client, args, &spans, first.committed + number * quarter)?);
+    }
     let last = wait(&client, args, &spans, total)?;
+    let marks: Vec<&Sample> = std::iter::once(&first).chain(&quarters).chain([&last]).collect();
+    let by_quarter = marks
+        .windows(2)
+        .map(|ends| {
+            (ends[1].committed - ends[0].committed) as f64 / (ends[1].usage.cpu_seconds - ends[0].usage.cpu_seconds)
+        })
+        .collect();
     let records = last.committed - first.committed;
     let wall_seconds = (last.at - first.at).as_secs_f64();
     let cpu_seconds = last.usage.cpu_seconds - first.usage.cpu_seconds;
@@ -81,6 +95,7 @@ pub fn run(brokers: &str, args: &Args) -> anyhow::Result<Measured> {
         rss_peak_bytes: last.usage.rss_peak_bytes,
         rss_bytes: last.usage.rss_bytes,
         cpu_seconds_from_start: last.usage.cpu_seconds,
+        by_quarter,
     })
 }
 

@@ -10,6 +10,7 @@
 mod diagnosis;
 mod environment;
 mod error;
+mod places;
 mod references;
 mod sections;
 mod tree;
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 pub use self::{
     error::{ConfigError, Problem},
+    places::Places,
     sections::{KeyConfig, KeyHash, KeyScope, MetricsConfig, ServiceConfig, TenantConfig, TenantsConfig},
     values::{ByteSize, HumanDuration, Secret},
 };
@@ -109,6 +111,13 @@ impl Sources {
 pub fn load<T: DeserializeOwned>(sources: Sources) -> Result<T, ConfigError> {
     let layers = Layers::read(sources)?;
     check(layers.merged, &layers.defaults, layers.problems)
+}
+
+/// As [`load`], and tells where everything was set.
+pub fn load_with_places<T: DeserializeOwned>(sources: Sources) -> Result<(T, Places), ConfigError> {
+    let layers = Layers::read(sources)?;
+    let places = Places(layers.merged.clone());
+    Ok((check(layers.merged, &layers.defaults, layers.problems)?, places))
 }
 
 /// As [`load`], for one section alone; the others are neither checked nor looked at.

@@ -17,6 +17,8 @@ pub struct KeyedMetrics {
     pub state_bytes: IntGaugeVec,
     pub state_entries: IntGaugeVec,
     pub state_journal_bytes: IntGauge,
+    pub inputs_held_back: IntGaugeVec,
+    pub first_inputs_overruled: IntCounter,
     pub rebalances: IntCounter,
     /// Partitions there are, whoever has them.
     pub partitions: IntGauge,
@@ -65,6 +67,15 @@ impl KeyedMetrics {
             state_journal_bytes: metrics.gauge(
                 &name("state_journal_bytes"),
                 "Bytes of the local state's journal on disk, shared by the partitions of the process.",
+            ),
+            inputs_held_back: metrics.gauge_vec(
+                &name("inputs_held_back"),
+                "1 while the partition's other inputs wait for those that go first.",
+                &["partition"],
+            ),
+            first_inputs_overruled: metrics.counter(
+                &name("first_inputs_overruled_total"),
+                "Times the other inputs went on without the first ones, of which nothing was read for too long.",
             ),
             rebalances: metrics.counter(&name("rebalances_total"), "Assignments the group has made."),
             partitions: metrics.gauge(

@@ -89,6 +89,13 @@ pub struct KeyedOptions {
     pub group: String,
     /// Input topics, all with the same number of partitions as the changelog.
     pub inputs: Vec<String>,
+    /// Those of the inputs that go first: while a task has not read what they held a moment ago, its other inputs
+    /// are held back.
+    pub first_inputs: Vec<String>,
+    /// How often it is asked where they end.
+    pub first_interval: Duration,
+    /// The other inputs go on all the same when nothing of the first ones was read for so long.
+    pub first_patience: Duration,
     /// The compacted topic that holds the state.
     pub changelog: String,
     pub state_dir: PathBuf,
@@ -139,6 +146,9 @@ impl KeyedOptions {
             workers: config.workers,
             group: group.into(),
             inputs,
+            first_inputs: Vec::new(),
+            first_interval: Duration::from_secs(1),
+            first_patience: Duration::from_secs(30),
             changelog: changelog.into(),
             state_dir: config.state_dir.clone(),
             metrics_prefix: metrics_prefix.into(),

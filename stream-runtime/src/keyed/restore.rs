@@ -141,6 +141,7 @@ struct Job<'a, P: KeyedProcessor, C> {
 impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
     fn run(&self, tasks: Vec<TaskStore>, wipe: &[i32]) -> anyhow::Result<()> {
         let identity = Identity::of(self.shared)?;
+        fail::fail_point!("keyed::restore");
         let empty = identity.empty_store(&self.shared.options.timer_fingerprint);
         let mut reader = self.shared.log.reader(Isolation::ReadCommitted)?;
         let mut restoring = self.prepare(tasks, wipe, &empty, &mut *reader)?;

@@ -34,10 +34,22 @@ impl<P: KeyedProcessor, C: Codec<P>> Shared<P, C> {
         codec: Arc<C>,
         kit: &Kit,
     ) -> anyhow::Result<Arc<Self>> {
+        let stores = Stores::open(&options.state_dir)?;
+        Self::with_stores(options, log, processor, codec, kit, stores)
+    }
+
+    /// The same, with local stores that are open already.
+    pub fn with_stores(
+        options: KeyedOptions,
+        log: Arc<dyn Log>,
+        processor: Arc<P>,
+        codec: Arc<C>,
+        kit: &Kit,
+        stores: Arc<Stores>,
+    ) -> anyhow::Result<Arc<Self>> {
         ensure!(options.workers > 0, "`workers` must be at least 1");
         ensure!(!options.inputs.is_empty(), "`{}` has no input topics", options.app);
         ensure!((0.0..=1.0).contains(&options.poison_share), "`poison_share` must be between 0 and 1");
-        let stores = Stores::open(&options.state_dir)?;
         let metrics = KeyedMetrics::new(kit.metrics(), &options.metrics_prefix);
         let lag = LagMeter::new(kit.metrics(), &options.group);
         Ok(Arc::new(Self { options, log, processor, codec, stores, metrics, lag, owned: Mutex::default() }))

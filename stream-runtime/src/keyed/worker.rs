@@ -1,6 +1,7 @@
 //! One worker: a group membership, a transactional producer and the tasks of its partitions, driven step by step.
 
 mod assignment;
+mod priority;
 mod transact;
 
 use std::{
@@ -10,6 +11,8 @@ use std::{
 };
 
 use service_kit::{Kit, ProgressHandle, ReadyHandle, metrics::Age};
+
+use self::priority::Precedence;
 
 use super::{
     Codec, Context, KeyedProcessor, Shared,
@@ -69,6 +72,8 @@ pub struct Worker<P: KeyedProcessor, C: Codec<P>> {
     group: Option<GroupMetadata>,
     /// Events that came up while we looked at the consumer for another reason.
     pending: VecDeque<Polled>,
+    /// What is read first, by partition.
+    precedence: BTreeMap<i32, Precedence>,
     /// Since when the group is known to have moved on without us.
     stale_since: Option<Instant>,
     /// When the first record of the open transaction came.
@@ -108,8 +113,9 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             shared.metrics.aborts.clone(),
         );
         let name = options.worker_name(index);
-        // A commit may take all its tries before the loop goes round again.
-        let max_silence = options.retry_timeout * 2 + Duration::from_secs(30);
+        // Longer than all tries of a commit, of its abort, and a few questions: a worker that waits for a slow log goes
+        // round within that time, one that hangs does not.
+        let max_silence = options.retry_timeout * 2 + options.call_timeout * 3;
         Ok(Self {
             ready: kit.health().readiness(name.clone()),
             progress: kit.health().progress(name, max_silence),
@@ -124,6 +130,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             scanner: Scanner::start(shared.clone())?,
             group: None,
             pending: VecDeque::new(),
+            precedence: BTreeMap::new(),
             stale_since: None,
             opened: None,
             open_records: 0,
@@ -137,6 +144,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     /// `timeout`, follows the group. An error ends the process.
     pub fn step(&mut self, timeout: Duration) -> anyhow::Result<Step> {
         self.progress.beat();
+        fail::fail_point!("keyed::step");
         // Before a commit, which may take long: an age that only ended with it would not show.
         self.transaction_age.set_since(self.opened);
         let mut step = Step::default();
@@ -160,6 +168,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         self.tell_lag();
         self.measure_state();
         self.delete_foreign_stores()?;
+        self.mind_precedence()?;
         let timeout = self.until_commit().map_or(timeout, |left| left.min(timeout));
         match self.poll(timeout)? {
             Polled::Records(count) => step.records = count,
@@ -184,6 +193,11 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     /// True when the processor was shown all that was stored.
     pub fn is_scanned(&self) -> bool {
         self.scanner.is_idle()
+    }
+
+    /// True when no restore is under way, or it has done all it had to do.
+    pub fn is_restore_over(&self) -> bool {
+        self.restore.as_ref().is_none_or(Restore::is_over)
     }
 
     /// True when every input was read to its end, or the group keeps us from reading. Asks the log.

@@ -10,6 +10,7 @@ mod error;
 pub mod kafka;
 pub mod partitioner;
 mod record;
+pub mod simulated;
 
 use std::{any::Any, collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 

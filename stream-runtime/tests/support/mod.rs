@@ -2,5 +2,6 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod faulty;
+pub mod ledger;
 pub mod simulation;
 pub mod tally;

@@ -27,11 +27,13 @@ pub type NotifiedLevels = BTreeMap<AttemptKey, Option<BreachLevel>>;
 
 impl Expected {
     pub fn of(scenario: &Scenario, now_ms: i64) -> Self {
-        let sources = Sources::new(include_str!("../../../config/telemetry.yaml"));
-        let definitions: Vec<JourneyDefinition> =
-            service_kit::config::load_section(sources, "journeys").expect("the default journeys are sound");
         let events: Vec<Event> = scenario.events.iter().map(|event| native(event, now_ms)).collect();
-        Self { journeys: oracle::expected(&definitions, &events, EventTime(now_ms)) }
+        Self::of_events(&default_journeys(), &events, EventTime(now_ms))
+    }
+
+    /// What these events must come to, with every deadline judged that was due (grace included) by `judged_until`.
+    pub fn of_events(definitions: &[JourneyDefinition], events: &[Event], judged_until: EventTime) -> Self {
+        Self { journeys: oracle::expected(definitions, events, judged_until) }
     }
 
     /// Holds all records against the oracle: the last one of each attempt, and that revisions run without gaps.
@@ -135,8 +137,14 @@ fn key_of_record(record: &TtfRecord) -> AttemptKey {
     (record.user_id.clone(), record.journey.clone(), record.attempt.clone())
 }
 
+/// The journeys of the configuration's defaults.
+pub fn default_journeys() -> Vec<JourneyDefinition> {
+    let sources = Sources::new(include_str!("../../../config/telemetry.yaml"));
+    service_kit::config::load_section(sources, "journeys").expect("the default journeys are sound")
+}
+
 /// A generated event as the gateway must understand it, in a way of its own.
-fn native(event: &Value, received_at: i64) -> Event {
+pub fn native(event: &Value, received_at: i64) -> Event {
     let text = |name: &str| event[name].as_str().map(ToOwned::to_owned);
     let context = &event["context"];
     Event {

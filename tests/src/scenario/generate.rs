@@ -32,8 +32,13 @@ pub struct Scenario {
 impl Scenario {
     /// `users` journeys that lie before `now_ms`; 5 % of the events twice, 2 % as many malformed ones on top.
     pub fn generate(users: usize, seed: u64, now_ms: i64) -> Self {
+        Self::generate_named("user", users, seed, now_ms)
+    }
+
+    /// The same, with user ids that begin with `name`.
+    pub fn generate_named(name: &str, users: usize, seed: u64, now_ms: i64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let ids: Vec<_> = (0..users).map(|number| format!("user_{number:04}")).collect();
+        let ids: Vec<_> = (0..users).map(|number| format!("{name}_{number:04}")).collect();
         let mut events: Vec<_> = ids.iter().flat_map(|id| user(id, now_ms, &mut rng)).collect();
         let again = events.len() / 20;
         for _ in 0..again {

@@ -4,5 +4,5 @@
 mod expect;
 mod generate;
 
-pub use expect::{Expected, NotifiedLevels};
+pub use expect::{Expected, NotifiedLevels, default_journeys, native};
 pub use generate::{Malformed, Scenario};

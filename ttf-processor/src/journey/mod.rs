@@ -2,6 +2,7 @@
 //! time is a parameter. `docs/ttf-metrics.md` says in words what is decided here.
 //!
 //! - [`definition`]: journeys as they are written in YAML, and [`validate`]: what makes one sound.
+//! - [`changes`]: what may differ from the definitions that were loaded before.
 //! - [`plan`]: definitions made ready for matching.
 //! - [`view`]: what is looked at of an event.
 //! - [`matching`]: what one event contributes; [`apply`]: how it changes the state (commutative, idempotent).
@@ -10,6 +11,7 @@
 //! - [`emit`]: state before and after a transaction → records and breaches.
 
 pub mod apply;
+pub mod changes;
 pub mod deadlines;
 pub mod definition;
 pub mod emit;

@@ -47,6 +47,13 @@ impl Problems {
 /// Checks each definition by itself, and the versions of each journey against each other.
 pub(super) fn check(definitions: &[JourneyDefinition]) -> Result<(), DefinitionErrors> {
     let mut problems = Problems::default();
+    if definitions.is_empty() {
+        problems.add(
+            "journeys",
+            "has no journey: nothing would be measured; define one, or leave the section out for the one that comes \
+             with the product",
+        );
+    }
     let mut journeys: BTreeMap<&str, Vec<(usize, &JourneyDefinition)>> = BTreeMap::new();
     for (index, definition) in definitions.iter().enumerate() {
         check_one(definition, &format!("journeys[{index}]"), &mut problems);

@@ -146,7 +146,12 @@ pub fn is_over(breach: &TtfBreach) -> bool {
 }
 
 /// Whether the last breach emitted for a level says how it stands.
-pub fn breach_stands(version: &Version, attempt: &AttemptState, level: BreachLevel, emitted: Option<&TtfBreach>) -> bool {
+pub fn breach_stands(
+    version: &Version,
+    attempt: &AttemptState,
+    level: BreachLevel,
+    emitted: Option<&TtfBreach>,
+) -> bool {
     emitted.and_then(Standing::emitted) == Standing::recomputed(version, attempt, level)
 }
 

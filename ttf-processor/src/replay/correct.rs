@@ -77,17 +77,11 @@ fn last_generation(user: &User) -> i32 {
 }
 
 fn last_emitted<'a>(user: &'a User, journey: &str, attempt: &str, level: BreachLevel) -> Option<&'a TtfBreach> {
-    user.breaches
-        .iter()
-        .find(|breach| breach.journey == journey && breach.attempt == attempt && breach.level == level)
+    user.breaches.iter().find(|breach| breach.journey == journey && breach.attempt == attempt && breach.level == level)
 }
 
 /// A breach of the fresh state, when the last one emitted says something else.
-fn news(
-    attempts: &BTreeMap<(String, String), Started<'_>>,
-    user: &User,
-    breach: TtfBreach,
-) -> Option<Emission> {
+fn news(attempts: &BTreeMap<(String, String), Started<'_>>, user: &User, breach: TtfBreach) -> Option<Emission> {
     let started = attempts.get(&(breach.journey.clone(), breach.attempt.clone()))?;
     let emitted = last_emitted(user, &breach.journey, &breach.attempt, breach.level);
     if compare::breach_stands(started.version, started.attempt, breach.level, emitted) {
@@ -127,15 +121,12 @@ fn taken_back(journeys: &Journeys, user: &User, judged: &Judged, now: EventTime)
             continue;
         }
         let is_open = record.status != JourneyStatus::Erased;
-        let numbering =
-            Numbering { generation: record.generation, revision: record.revision + i64::from(is_open) };
+        let numbering = Numbering { generation: record.generation, revision: record.revision + i64::from(is_open) };
         if is_open {
             emissions.push(Emission::Record(numbering.erased(record, now)));
         }
-        let of_attempt = user
-            .breaches
-            .iter()
-            .filter(|breach| breach.journey == record.journey && breach.attempt == record.attempt);
+        let of_attempt =
+            user.breaches.iter().filter(|breach| breach.journey == record.journey && breach.attempt == record.attempt);
         for breach in of_attempt.filter(|breach| !compare::is_over(breach)) {
             emissions.push(Emission::Breach(numbering.end(breach, BreachReason::Erased, now)));
         }

@@ -86,10 +86,7 @@ fn attempts_of(user: &User) -> impl Iterator<Item = &str> {
 
 fn is_in(state: Option<&JourneyState>, record: &TtfRecord) -> bool {
     state.is_some_and(|state| {
-        state
-            .attempts
-            .iter()
-            .any(|attempt| super::recompute::same_attempt(attempt, &record.journey, &record.attempt))
+        state.attempts.iter().any(|attempt| super::recompute::same_attempt(attempt, &record.journey, &record.attempt))
     })
 }
 

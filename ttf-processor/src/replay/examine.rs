@@ -111,12 +111,8 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     fn findings(&self) -> Vec<Finding> {
         let expected = started(self.journeys, self.judged.state.as_ref());
-        let records: BTreeMap<AttemptName, &TtfRecord> = self
-            .user
-            .records
-            .iter()
-            .map(|record| ((record.journey.clone(), record.attempt.clone()), record))
-            .collect();
+        let records: BTreeMap<AttemptName, &TtfRecord> =
+            self.user.records.iter().map(|record| ((record.journey.clone(), record.attempt.clone()), record)).collect();
         let with_breaches = self.user.breaches.iter().map(|breach| (breach.journey.clone(), breach.attempt.clone()));
         let names: BTreeSet<AttemptName> =
             expected.keys().cloned().chain(records.keys().cloned()).chain(with_breaches).collect();
@@ -138,12 +134,8 @@ impl Comparison<'_> {
         expected: Option<&Started<'_>>,
         record: Option<&TtfRecord>,
     ) -> (Class, Vec<FieldDiff>) {
-        let breaches: Vec<&TtfBreach> = self
-            .user
-            .breaches
-            .iter()
-            .filter(|breach| breach.journey == name.0 && breach.attempt == name.1)
-            .collect();
+        let breaches: Vec<&TtfBreach> =
+            self.user.breaches.iter().filter(|breach| breach.journey == name.0 && breach.attempt == name.1).collect();
         let said = expected.map(|started| (started.version, started.attempt));
         let mut fields = compare::breaches(&breaches, said);
         if !self.terms.outputs_complete {
@@ -246,12 +238,7 @@ impl Comparison<'_> {
             };
             // One that was emitted but is not borne out was found already.
             let is_new = !fields.is_empty() && !records.contains_key(name);
-            is_new.then(|| Finding {
-                class: Class::Differs,
-                journey: name.0.clone(),
-                attempt: name.1.clone(),
-                fields,
-            })
+            is_new.then(|| Finding { class: Class::Differs, journey: name.0.clone(), attempt: name.1.clone(), fields })
         })
         .collect()
     }
@@ -263,8 +250,7 @@ impl Comparison<'_> {
             (Some(known), None) if known.state.attempts.is_empty() => vec![presence("state", true, false)],
             _ => Vec::new(),
         };
-        let finding =
-            Finding { class: Class::Differs, journey: String::new(), attempt: String::new(), fields };
+        let finding = Finding { class: Class::Differs, journey: String::new(), attempt: String::new(), fields };
         (!finding.fields.is_empty()).then_some(finding)
     }
 }
@@ -277,4 +263,3 @@ fn presence(field: &str, emitted: bool, recomputed: bool) -> FieldDiff {
     let shown = |is_there: bool| if is_there { Value::from("present") } else { Value::Null };
     FieldDiff { field: field.to_owned(), emitted: shown(emitted), recomputed: shown(recomputed) }
 }
-

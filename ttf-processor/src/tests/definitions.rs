@@ -138,6 +138,12 @@ fn a_newer_version_takes_effect_later_and_keeps_the_meaning_of_milestones() {
 }
 
 #[test]
+fn no_journey_at_all_is_a_mistake() {
+    let said = check(&[]).expect_err("nothing would be measured").to_string();
+    assert!(said.starts_with("journeys: has no journey"), "{said}");
+}
+
+#[test]
 fn every_mistake_is_reported_at_once() {
     let said = problems(|it| {
         it.version = 0;

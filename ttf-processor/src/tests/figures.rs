@@ -2,7 +2,7 @@
 
 use service_kit::config::MetricsConfig;
 
-use super::driver::Driver;
+use super::{attempts::with_second_version, driver::Driver};
 use crate::journey::testing::{EventExt, at, event, onboarding};
 
 /// Lines of this metric that are not zero.
@@ -62,6 +62,30 @@ fn gauges_start_from_what_is_stored_and_leave_with_it() {
     driver.close();
     assert_eq!(lines(&driver, "ttf_breaches_open"), [""; 0]);
     assert_eq!(lines(&driver, "ttf_journeys_in_progress"), [""; 0]);
+}
+
+#[test]
+fn open_journeys_are_counted_by_version_and_those_of_none_that_is_loaded_rest() {
+    let mut driver = Driver::new(&with_second_version());
+    driver.say([event("signup", at(0)), event("signup", at(60)).in_attempt("new"), event("agent_created", at(1))]);
+    driver.say([event("agent_created", at(2)).in_attempt("held: its signup is not known")]);
+    let open = |version: i32| format!(r#"ttf_journeys_open{{journey="onboarding",version="{version}"}} 1"#);
+    assert_eq!(lines(&driver, "ttf_journeys_open"), [open(1), open(2)]);
+    assert_eq!(
+        lines(&driver, "ttf_journey_effective_from_timestamp_seconds"),
+        [r#"ttf_journey_effective_from_timestamp_seconds{journey="onboarding",version="2"} 1767607200"#]
+    );
+    driver.say([event("first_success", at(70)).in_attempt("new")]);
+    assert_eq!(lines(&driver, "ttf_journeys_open"), [open(1)]);
+
+    let driver = driver.restarted(&with_second_version()[..1]);
+    assert_eq!(lines(&driver, "ttf_journeys_open"), [""; 0]);
+    assert_eq!(
+        lines(&driver, "ttf_journeys_resting"),
+        [r#"ttf_journeys_resting{journey="unknown",version="unknown"} 1"#]
+    );
+    driver.close();
+    assert_eq!(lines(&driver, "ttf_journeys_resting"), [""; 0]);
 }
 
 #[test]

@@ -3,11 +3,13 @@
 
 mod attempts;
 mod breaches;
+mod changes;
 mod definitions;
 mod documentation;
 mod driver;
 mod erasure;
 mod figures;
+mod in_force;
 mod properties;
 mod records;
 mod runtime;

@@ -138,6 +138,11 @@ impl TaskStore {
         })
     }
 
+    /// Forgets what is known about the store, which is therefore wiped before it is used again.
+    pub fn forget(&self) -> Result<(), StoreError> {
+        self.keyspace.remove([META]).map_err(|error| self.fault(error))
+    }
+
     /// Empties the store, with its description, at once.
     pub fn wipe(&mut self) -> Result<(), StoreError> {
         // Not `clear`: the journal would do it again at the next start, after what is written to tables from now on.

@@ -50,6 +50,9 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                 self.shared.metrics.given_up(at.partition, &self.id);
             }
         }
+        for at in partitions {
+            self.forget_precedence(at.partition);
+        }
         self.lag.clear();
         self.group = None;
         self.foreign_since = Some(Instant::now());
@@ -115,7 +118,8 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                 }
                 Report::Restored(restored) => {
                     moved = true;
-                    let Some(task) = self.tasks.get_mut(&restored.store.partition()) else { continue };
+                    let partition = restored.store.partition();
+                    let Some(task) = self.tasks.get_mut(&partition) else { continue };
                     task.activate(restored, &self.shared.processor, &self.scanner)?;
                     let missed = task.take_missed();
                     let places: Vec<_> = task.inputs.iter().map(InputPosition::place).collect();
@@ -124,6 +128,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                         self.tolerating_rebalance(|worker| worker.subscription.seek(&places))?;
                     }
                     self.tolerating_rebalance(|worker| worker.subscription.resume(&partitions))?;
+                    self.forget_precedence(partition);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Codec, Context, KeyedProcessor, STALE_PATIENCE, Shared, Task, Worker};
+use super::{Codec, Context, KeyedProcessor, Precedence, STALE_PATIENCE, Shared, Task, Worker};
 use crate::{
     keyed::{store::StoreBatch, task::Flushed},
     log::{LogError, Position, TopicPartition, Verdict},
@@ -98,6 +98,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             task.roll_back()?;
             to.extend(task.inputs.iter().map(InputPosition::place));
         }
+        self.precedence.values_mut().for_each(Precedence::start_over);
         self.tolerating_rebalance(|worker| worker.subscription.seek(&to))
     }
 
