@@ -52,7 +52,8 @@ pub fn reset(brokers: &str, args: &ResetArgs) -> anyhow::Result<Reset> {
     for group in &groups {
         // A member that was killed stays in its group for a session time-out.
         until(group, || match &block_on(admin.delete_groups(&[group], &options))?[..] {
-            [Err((_, Code::NonEmptyGroup))] => Ok(false),
+            // A new broker has no coordinator yet.
+            [Err((_, Code::NonEmptyGroup | Code::CoordinatorNotAvailable | Code::NotCoordinator))] => Ok(false),
             [Err((_, code))] if *code != Code::GroupIdNotFound => bail!("cannot delete group {group}: {code}"),
             _ => Ok(true),
         })?;

@@ -1,2 +1,45 @@
-def run(site):
-    return {}
+"""From an event to its committed record at a steady rate, and what of a core that takes."""
+
+import os
+
+from ttfbench.streams.programs import KafkaStreams, Ours, Settings, end
+from ttfbench.streams.site import Site, whole_number
+
+EVENTS_PER_USER = 20
+
+
+def run(site: Site) -> dict:
+    intervals = [int(text) for text in os.environ.get("BENCH_STREAMS_INTERVALS", "30").split()]
+    runs = [(Ours(site), 200), (KafkaStreams(site), 200), *((Ours(site), interval) for interval in intervals)]
+    result: dict = {"events_per_second": whole_number("RATE", 5_000)}
+    print(f"{'':<24}{'p50 ms':>9}{'p90 ms':>9}{'p99 ms':>9}{'max ms':>9}{'cores':>9}{'RSS MB':>9}")
+    for program, interval in runs:
+        of = one(site, program, interval)
+        name = f"{program.name}_at_{interval}_ms"
+        print(
+            f"{name:<24}{of['p50_ms']:>9.1f}{of['p90_ms']:>9.1f}{of['p99_ms']:>9.1f}{of['max_ms']:>9.1f}"
+            f"{of['cores']:>9.3f}{of['rss_bytes'] / 1e6:>9,.0f}",
+            flush=True,
+        )
+        result[name] = {key: round(value, 3) if isinstance(value, float) else value for key, value in of.items()}
+    return result
+
+
+def one(site: Site, program: Ours | KafkaStreams, interval: int) -> dict:
+    rate, warm_up, seconds = whole_number("RATE", 5_000), whole_number("LATENCY_WARM_UP", 20), whole_number("SECONDS", 25)
+    settings = Settings(whole_number("PARTITIONS", 12), interval)
+    site.empty(settings.partitions)
+    program.reset(settings)
+    process = program.start(settings)
+    try:
+        process.wait_ready(120)
+        # A fifth more users than it takes: the tail of a cohort is thinner than the rest.
+        users = int(1.2 * rate * (warm_up + seconds) / EVENTS_PER_USER)
+        measured = site.call(
+            *("latency", "--records", program.records, "--pid", process.pid, "--rate", rate, "--warm-up", warm_up),
+            *("--seconds", seconds, "--users", users, "--events-per-user", EVENTS_PER_USER),
+        )
+        end(process)
+        return measured
+    finally:
+        process.child.kill()

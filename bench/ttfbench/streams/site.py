@@ -44,13 +44,15 @@ class Site:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}")
         return json.loads(done.stdout)
 
-    def fill(self, partitions: int, users: int, events_per_user: float, start_in: int = 86_400, span: int = 14_400) -> dict:
-        """Makes the topic of events anew and fills it."""
+    def empty(self, partitions: int) -> None:
+        """Makes the topic of events anew."""
         self.call("reset", "--delete", EVENTS, "--create", EVENTS, "--partitions", partitions)
-        return self.call(
-            *("generate", "--users", users, "--events-per-user", events_per_user),
-            *("--start-in", start_in, "--span", span),
-        )
+
+    def generate(self, users: int, events_per_user: float, **others: object) -> dict:
+        """Adds the events of a cohort; see `ttf-bench generate --help` for what else can be said."""
+        options = {"users": users, "events_per_user": events_per_user} | others
+        flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+        return self.call("generate", *flags)
 
     def offsets(self, topic: str) -> int:
         return self.call("ends", "--topic", topic)["offsets"]

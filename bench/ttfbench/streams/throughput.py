@@ -5,11 +5,8 @@ from ttfbench.streams.site import Site, whole_number
 
 
 def fill(site: Site) -> dict:
-    return site.fill(
-        partitions=whole_number("PARTITIONS", 12),
-        users=whole_number("USERS", 200_000),
-        events_per_user=whole_number("EVENTS_PER_USER", 20),
-    )
+    site.empty(whole_number("PARTITIONS", 12))
+    return site.generate(whole_number("USERS", 200_000), whole_number("EVENTS_PER_USER", 20))
 
 
 def one(site: Site, program: Ours | KafkaStreams, settings: Settings) -> dict:

@@ -28,6 +28,8 @@ pub struct Account {
     pub fired: u32,
     /// Inputs that came although the timer was told that all of them had come.
     pub late: Vec<u64>,
+    /// The timer fired before it was due.
+    pub early: bool,
     pub revision: u64,
 }
 
@@ -88,6 +90,7 @@ impl KeyedProcessor for Ledger {
 
     fn on_timer(&self, _ctx: &Context, _key: &String, state: &mut Option<Account>, complete_until_ms: i64) {
         if let Some(account) = state {
+            account.early = complete_until_ms < account.first_received_ms + OPEN_MS;
             account.complete_until_ms = Some(complete_until_ms);
             account.fired += 1;
         }
@@ -195,7 +198,8 @@ pub fn check(written: impl Fn(&str) -> Vec<Written>) {
             Some(account) => {
                 let last = accounts.get(key).map_or(0, |last| last.revision);
                 assert_eq!(account.revision, last + 1, "revisions of {key} are not one after the other");
-                assert_eq!(account.late, [0; 0], "the timer of {key} fired too early");
+                assert_eq!(account.late, [0; 0], "the timer of {key} fired although inputs were to come");
+                assert!(!account.early, "the timer of {key} fired before it was due");
                 assert!(account.fired <= 1, "the timer of {key} fired twice");
                 accounts.insert(key.clone(), account.clone());
             }

@@ -234,23 +234,21 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
             79..82 => self.fail_someone(),
             82..84 => self.order_someone(Task::Close),
             84..86 => self.kill_someone(),
-            86..89 => {
+            86..88 => {
                 self.note("marker".to_owned());
                 self.broker.write_marker();
             }
-            89..91 => self.deliver(false),
-            91..93 => self.end_foreign(),
-            93..95 => {
-                self.note("compact".to_owned());
-                self.broker.compact(&self.setup.changelog, DELETE_RETENTION);
-            }
-            95..97 => self.tamper_with_disks(),
-            97..98 => self.slow_down(),
-            98..99 => {
+            88..90 => self.deliver(false),
+            90..92 => self.end_foreign(),
+            92..93 => self.compact(),
+            93..96 => self.tamper_with_disks(),
+            96..98 => self.slow_down(),
+            98 if self.random.random_bool(0.5) => {
                 self.note("transactions time out".to_owned());
                 self.broker.time_out_transactions();
             }
-            _ => self.start_twin(),
+            98 => self.start_twin(),
+            _ => self.live_as_a_zombie(),
         }
     }
 
@@ -352,6 +350,31 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
         let member = Member::start(client, ordinal, disk, options, parts).expect("the system has a thread left");
         self.members.push(member);
         self.order(self.members.len() - 1, Task::Join, None);
+    }
+
+    /// Somebody stops in the middle of a commit, is expelled, and goes on when the others have taken over.
+    fn live_as_a_zombie(&mut self) {
+        let Some(at) = self.someone() else { return };
+        let client = self.members[at].client;
+        let fate = (self.random.random_range(0..AHEAD), Fate::Stall);
+        if !self.order(at, Task::Commit, Some(fate)) || !self.members[at].stalled {
+            return;
+        }
+        self.expel(client);
+        self.deliver(true);
+        self.start_someone();
+        for _ in 0..8 {
+            self.order_someone(Task::Step);
+        }
+        self.order_someone(Task::Commit);
+        if let Some(at) = self.members.iter().position(|member| member.client == client && member.stalled) {
+            self.release(at, Release::GoOn);
+        }
+    }
+
+    fn compact(&mut self) {
+        self.note("compact".to_owned());
+        self.broker.compact(&self.setup.changelog, DELETE_RETENTION);
     }
 
     fn release_someone(&mut self) {
@@ -473,6 +496,12 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
             self.disks.put_back(disk, copy)
         };
         done.expect("the disks are the simulation's own");
+        if !in_use && copies > 0 && self.random.random_bool(0.5) {
+            // Until the changelog does not tell any more of what was deleted since.
+            self.compact();
+            self.advance(25 * 3_600_000);
+            self.compact();
+        }
     }
 
     /// The changelog is read a few records at a time, by one member.
@@ -503,6 +532,11 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
         }
         self.come_to_rest();
         self.advance(1_000 * 24 * 3_600_000);
+        // The transactions of the last timers have one more chance to fail.
+        for client in self.members.iter().map(|member| member.client).collect::<Vec<_>>() {
+            let fault = [Fault::CommitRolledBack, Fault::CommitUnknownLost, Fault::CommitUnknownDone];
+            self.broker.add_fault(client, fault[self.random.random_range(0..fault.len())]);
+        }
         self.come_to_rest();
         let violations = self.broker.violations();
         assert!(violations.is_empty(), "{violations:#?}");
@@ -530,9 +564,9 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
             }
             while self.broker.write_marker() {}
             if before == self.broker.version() {
-                // A restore that ended in this round begins to read in the next.
+                // A poll may bring nothing though there is something: not so often in a row.
                 quiet += 1;
-                if quiet == 12 {
+                if quiet == 5 {
                     return;
                 }
             } else {

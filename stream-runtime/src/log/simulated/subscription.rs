@@ -66,6 +66,10 @@ impl SimulatedSubscription {
                 continue;
             }
             let read = &mut self.reads[index];
+            if broker.random.random_bool(0.02) {
+                // What was read already comes once more.
+                read.position = (read.position - 3).max(0);
+            }
             let (found, next) = broker.partition(&read.at)?.read(read.position, self.isolation, share);
             if next == read.position && !read.known && found.is_empty() {
                 // At the end, and nothing has come: as after a seek in Kafka, the position is not known.
