@@ -33,14 +33,14 @@ pub fn record(at: &TopicPartition, id: &ChangelogId, now_ms: i64) -> Option<NewR
     Some(marker.with_partition(at.partition).with_timestamp(now_ms))
 }
 
-/// True for the record that tells which partition of which changelog this is: no state of any key.
-pub fn is_marker(record: &RecordRef<'_>) -> bool {
-    record.key == Some(KEY)
+/// True for the key of the record that tells which partition of which changelog this is: no state is under it.
+pub fn is_marker(key: Option<&[u8]>) -> bool {
+    key == Some(KEY)
 }
 
 /// What the first record of a changelog partition says about it.
 pub fn read(first: &RecordRef<'_>) -> ChangelogId {
-    if !is_marker(first) {
+    if !is_marker(first.key) {
         return ChangelogId::Unmarked;
     }
     ChangelogId::Marked(String::from_utf8_lossy(first.value.unwrap_or_default()).into_owned())

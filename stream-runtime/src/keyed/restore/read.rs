@@ -166,7 +166,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Intake<'_, P, C> {
             // The first record there is: this task is read from the beginning.
             task.meta.changelog = marker::read(record);
         }
-        if marker::is_marker(record) {
+        if marker::is_marker(record.key) {
             return Ok(());
         }
         let Some(key) = record.key else { bail!("it has no key; the changelog was written by someone else") };
