@@ -209,6 +209,13 @@ impl<P: KeyedProcessor, C: Codec<P>> TestDriver<P, C> {
         self.start()
     }
 
+    /// The same, with something done to the folder of the local state while nothing runs.
+    pub fn restart_after(&mut self, meanwhile: impl FnOnce(&Path) -> std::io::Result<()>) -> anyhow::Result<()> {
+        self.worker = None;
+        meanwhile(&self.options.state_dir)?;
+        self.start()
+    }
+
     /// Restarts with other options after a commit.
     pub fn restart_with(&mut self, change: impl FnOnce(&mut KeyedOptions)) -> anyhow::Result<()> {
         self.commit()?;

@@ -153,7 +153,13 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             step.moved = true;
             return Ok(step);
         }
-        step.moved |= self.collect_restored()?;
+        match self.collect_restored() {
+            Ok(moved) => step.moved |= moved,
+            Err(error) => {
+                self.heal(error)?;
+                step.moved = true;
+            }
+        }
         if let Some(error) = self.scanner.failure() {
             self.heal(error)?;
         }

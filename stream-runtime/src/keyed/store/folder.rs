@@ -113,6 +113,9 @@ impl Folder {
         let path = self.path.join(DATABASE);
         let before =
             if path.exists() { journals(&path).map_err(|error| self.judge(error.into()))? } else { BTreeMap::new() };
+        if let Some(missing) = missing(&path).map_err(|error| self.judge(error.into()))? {
+            return Err(Refusal::Damage(format!("{missing} is missing")));
+        }
         // Files that were cut or mixed up can hit an assertion of the engine.
         let opened = catch_unwind(AssertUnwindSafe(|| sizes::database(&path).open()));
         let database = match opened {
@@ -168,6 +171,29 @@ fn journals(path: &Path) -> io::Result<BTreeMap<u64, u64>> {
         }
     }
     Ok(journals)
+}
+
+/// A file without which the engine would take a database, or a keyspace, for one that was never finished, and mix the one
+/// it makes with what is left of the one before. Without any journal it would even count its writes from the start again,
+/// so that what is in tables hides what is written from then on.
+fn missing(database: &Path) -> io::Result<Option<String>> {
+    let keyspaces = database.join("keyspaces");
+    if !keyspaces.exists() {
+        return Ok(None);
+    }
+    if !database.join("version").exists() {
+        return Ok(Some("its version".to_owned()));
+    }
+    if journals(database)?.is_empty() {
+        return Ok(Some("its journal".to_owned()));
+    }
+    for entry in fs::read_dir(keyspaces)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && !entry.path().join("current").exists() {
+            return Ok(Some(format!("the manifest of keyspace {}", entry.file_name().to_string_lossy())));
+        }
+    }
+    Ok(None)
 }
 
 /// Tells when changes in the middle are missing, from the journals before and after they were replayed.
