@@ -78,7 +78,7 @@ class KafkaStreams:
     records = "peer.ttf.records.v1"
     breaches = "peer.ttf.breaches.v1"
     changelogs = [f"{group}-journeys-changelog"]
-    java = ["-Xms2g", "-Xmx2g", "-XX:+UseG1GC", "-XX:+AlwaysPreTouch", "-XX:MaxGCPauseMillis=50"]
+    java = ["-Xms2g", "-Xmx2g", "-XX:+UseG1GC", "-XX:+AlwaysPreTouch", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 
     def __init__(self, site: Site) -> None:
         self.site = site
