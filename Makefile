@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(TTF_CACHE_DIR)/target
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-quick lint fmt bench audit services-up services-down services-env prerequisites
+.PHONY: help dev build test test-quick lint fmt bench bench-streams audit services-up services-down services-env prerequisites
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ audit: ## Licences and advisories of the dependencies (installs cargo-deny once)
 
 bench: prerequisites ## Run the benchmarks (release build, real servers); prints ratios
 	@bench/run.sh $(ARGS)
+
+bench-streams: prerequisites ## Measure the stream processor next to Kafka Streams (ARGS='throughput latency restore growth')
+	@bench/streams.sh $(ARGS)
 
 services-up: ## Start Kafka, registry, PostgreSQL, Redis, S3, SMTP on free ports (no docker)
 	@scripts/services/services.sh up

@@ -183,17 +183,20 @@ async fn a_worker_that_waits_for_a_slow_log_is_not_silent() {
     let max_silence = options.retry_timeout * 2 + options.call_timeout * 3;
     keyed::run(options, slow, Arc::new(Tally { open_ms: 1 }), Arc::new(Json::default()), &kit).unwrap();
     until("readiness", || kit.health().not_ready().is_empty()).await;
-    let begin = Instant::now();
+    // More than there is time for.
+    for _ in 0..1_000 {
+        faults.add(Call::Commit, Verdict::Retry);
+    }
     publish(&log, 10);
     // Commits are tried again and again, for longer than anybody may be silent.
+    let begin = Instant::now();
     while begin.elapsed() < max_silence * 2 {
-        if faults.is_empty() {
-            faults.add(Call::Commit, Verdict::Retry);
-        }
         assert_eq!(kit.health().silent(Instant::now()), []);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    assert!(!faults.is_empty());
     assert_eq!(counted(&log), 0);
+    faults.clear();
     until("the outputs", || counted(&log) == 10).await;
     kit.shutdown().cancel();
     kit.join(PATIENCE).await.unwrap();

@@ -7,7 +7,7 @@ use stream_runtime::log::Isolation;
 use telemetry_schemas::BreachStatus;
 use ttf_tests::{
     faults::{
-        Cluster, Explained, Processor, Spec, Trial, Window,
+        Cluster, Processor, Spec, Trial, Window,
         deadlines::{DUE, GRACE, quick_journeys, signups},
     },
     wait,
@@ -112,9 +112,10 @@ fn fired_once(trial: &Trial) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_in_the_middle_of_its_timer_fires_it_not_a_second_time() {
+async fn a_zombie_that_wakes_just_before_the_transaction_of_its_timers_changes_nothing() {
     let mut trial = Trial::on(Cluster::shared()).with_journeys(quick_journeys());
-    let mut zombie = trial.start_ready(&spec("0").stopped_at("keyed::before_commit")).await;
+    // It has looked at its membership and has nothing open: neither keeps its transaction from being begun.
+    let mut zombie = trial.start_ready(&spec("0").stopped_at("keyed::before_begin")).await;
     let judged = quick_signups(&mut trial).await;
     trial.committed(6).await;
     // The next transaction is that of the timers: nothing else comes in.
@@ -127,14 +128,15 @@ async fn a_zombie_in_the_middle_of_its_timer_fires_it_not_a_second_time() {
     zombie.go_on();
     back_in_the_group(&mut zombie, &mut successor).await;
     assert!(zombie.metric("ttf_processor_aborts_total").await > 0.0, "its transaction was refused");
-    trial.settled_by(Window::Until(judged)).await;
+    let explained = trial.settled_by(Window::Until(judged)).await;
+    assert!(explained.late > 0, "it wrote what its successor had committed");
     fired_once(&trial);
     zombie.drain();
     successor.drain();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_that_wakes_on_a_quiet_partition_with_a_due_timer_changes_nothing() {
+async fn a_zombie_that_wakes_on_a_quiet_partition_with_due_timers_changes_nothing() {
     let mut trial = Trial::on(Cluster::shared()).with_journeys(quick_journeys());
     let mut zombie = trial.start_ready(&spec("0")).await;
     let judged = quick_signups(&mut trial).await;
@@ -147,8 +149,7 @@ async fn a_zombie_that_wakes_on_a_quiet_partition_with_a_due_timer_changes_nothi
 
     zombie.go_on();
     back_in_the_group(&mut zombie, &mut successor).await;
-    let explained = trial.settled_by(Window::Until(judged)).await;
-    assert_eq!(Explained { aborted: 0, ..explained }, Explained::default());
+    trial.settled_by(Window::Until(judged)).await;
     fired_once(&trial);
     zombie.drain();
     successor.drain();

@@ -38,6 +38,8 @@ pub enum Command {
     Tail(TailArgs),
     /// Watch the processors: partitions and their owners, lag, commits, restores, state
     Top(TopArgs),
+    /// Check journey definitions, and show which are in force
+    Journeys(JourneysArgs),
     /// Show where a user is: milestones, stages against target, what is next and when it is due
     User(UserArgs),
     /// Work the journeys out from the events again, compare with what was emitted, and put right what differs
@@ -193,6 +195,43 @@ pub struct TopArgs {
     /// Seconds between two looks
     #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = positive)]
     pub interval: f64,
+}
+
+#[derive(Debug, Args)]
+pub struct JourneysArgs {
+    #[command(subcommand)]
+    pub action: JourneysAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JourneysAction {
+    /// Name everything that is wrong with the section `journeys`, by file and line (exit code 78)
+    Check(JourneysCheckArgs),
+    /// Show every version: since when, how many journeys are on their way by it, which processors have it
+    Show(JourneysShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct JourneysCheckArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Also against the definitions that were loaded before: what a start with this configuration would change, or
+    /// why it would be refused. Asks the configured log
+    #[arg(long)]
+    pub in_force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct JourneysShowArgs {
+    /// A processor to ask, by an address that serves its /metrics; may be repeated. Without any: the gateway's port and
+    /// the admin port of this machine, as configured
+    #[arg(long, value_name = "URL")]
+    pub url: Vec<String>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -65,6 +65,16 @@ pub fn load(args: &ConfigArgs) -> Result<Config, ConfigError> {
     checked(config, places)
 }
 
+/// Loads and checks the journeys alone.
+pub fn load_journeys(args: &ConfigArgs) -> Result<(Vec<JourneyDefinition>, Places), ConfigError> {
+    let (journeys, places): (Vec<JourneyDefinition>, Places) =
+        service_kit::config::load_section_with_places(sources(args), "journeys")?;
+    match ttf_processor::check(&journeys) {
+        Ok(()) => Ok((journeys, places)),
+        Err(errors) => Err(ConfigError { problems: located(&errors, &places) }),
+    }
+}
+
 /// Loads what `ttf dev` runs on: everything below `data_dir`, listening on `listen`. Options given on the command
 /// line win over the file and the environment.
 pub fn load_dev(
@@ -102,7 +112,7 @@ fn checked(config: Config, places: Places) -> Result<Config, ConfigError> {
 }
 
 /// What is wrong with journeys, with the lines it stands on.
-fn located(errors: &DefinitionErrors, places: &Places) -> Vec<Problem> {
+pub fn located(errors: &DefinitionErrors, places: &Places) -> Vec<Problem> {
     errors.0.iter().map(|error| places.problem(&*error.path, &*error.message)).collect()
 }
 

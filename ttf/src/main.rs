@@ -6,6 +6,7 @@ mod demo;
 #[cfg(feature = "failpoints")]
 mod faults;
 mod gateway_client;
+mod journeys;
 mod output;
 mod process;
 mod replay;
@@ -19,7 +20,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command, TopicsAction};
+use cli::{Cli, Command, JourneysAction, TopicsAction};
 
 /// Exit codes of `sysexits.h`, as far as they are used here.
 mod exit {
@@ -72,6 +73,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Send(args) => send::run(args).await,
             Command::Tail(args) => tail::run(args).await,
             Command::Top(args) => top::run(args).await,
+            Command::Journeys(args) => match args.action {
+                JourneysAction::Check(args) => journeys::check(args).await,
+                JourneysAction::Show(args) => journeys::show(args).await,
+            },
             Command::User(args) => user::run(args).await,
             Command::Replay(args) => replay::run(args).await,
             Command::Demo(args) => demo::run(args).await,

@@ -14,6 +14,7 @@ use rdkafka::{
     error::RDKafkaErrorCode as Code,
 };
 use serde::Serialize;
+use telemetry_schemas::topics::{CATALOGUE, EVENTS};
 
 use crate::clients::{self, TIMEOUT};
 
@@ -28,6 +29,9 @@ pub struct ResetArgs {
     /// Topics to be deleted
     #[arg(long, value_delimiter = ',')]
     delete: Vec<String>,
+    /// Delete every topic of the catalogue, too, but that of events
+    #[arg(long)]
+    catalogue: bool,
     /// Topics to be made then
     #[arg(long, value_delimiter = ',')]
     create: Vec<String>,
@@ -48,7 +52,10 @@ pub fn reset(brokers: &str, args: &ResetArgs) -> anyhow::Result<Reset> {
         ClientConfig::new().set("bootstrap.servers", brokers).create().context("cannot make an admin client")?;
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
     let names = |names: &[String]| -> Vec<String> { names.iter().filter(|name| !name.is_empty()).cloned().collect() };
-    let (groups, deleted, created) = (names(&args.groups), names(&args.delete), names(&args.create));
+    let (groups, mut deleted, created) = (names(&args.groups), names(&args.delete), names(&args.create));
+    if args.catalogue {
+        deleted.extend(CATALOGUE.iter().filter(|topic| topic.name != EVENTS).map(|topic| topic.name.to_owned()));
+    }
     for group in &groups {
         // A member that was killed stays in its group for a session time-out.
         until(group, || match &block_on(admin.delete_groups(&[group], &options))?[..] {

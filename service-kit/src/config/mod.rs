@@ -122,15 +122,25 @@ pub fn load_with_places<T: DeserializeOwned>(sources: Sources) -> Result<(T, Pla
 
 /// As [`load`], for one section alone; the others are neither checked nor looked at.
 pub fn load_section<T: DeserializeOwned>(sources: Sources, section: &str) -> Result<T, ConfigError> {
+    load_section_with_places(sources, section).map(|(value, _)| value)
+}
+
+/// As [`load_section`], and tells where everything was set.
+pub fn load_section_with_places<T: DeserializeOwned>(
+    sources: Sources,
+    section: &str,
+) -> Result<(T, Places), ConfigError> {
     let mut layers = Layers::read(sources)?;
     if let Kind::Map(sections) = &mut layers.merged.kind {
         sections.retain(|name, _| name == section);
     }
     let outside = |problem: &Problem| !problem.path.is_empty() && !problem.path.starts_with(section);
     layers.problems.retain(|problem| !outside(problem));
-    check::<BTreeMap<String, T>>(layers.merged, &layers.defaults, layers.problems)?
+    let places = Places(layers.merged.clone());
+    let value = check::<BTreeMap<String, T>>(layers.merged, &layers.defaults, layers.problems)?
         .remove(section)
-        .ok_or_else(|| Problem::general(format!("section `{section}` is missing")).into())
+        .ok_or_else(|| Problem::general(format!("section `{section}` is missing")))?;
+    Ok((value, places))
 }
 
 /// All sources in one tree.

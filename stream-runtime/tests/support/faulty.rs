@@ -34,6 +34,10 @@ impl Faults {
         self.0.lock().unwrap().push_back((call, verdict));
     }
 
+    pub fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.lock().unwrap().is_empty()
     }

@@ -36,6 +36,12 @@ impl Expected {
         Self { journeys: oracle::expected(definitions, events, judged_until) }
     }
 
+    /// The same, of events in their JSON form.
+    pub fn by(definitions: &[JourneyDefinition], events: &[Value], now_ms: i64) -> Self {
+        let events: Vec<Event> = events.iter().map(|event| native(event, now_ms)).collect();
+        Self::of_events(definitions, &events, EventTime(now_ms))
+    }
+
     /// Holds all records against the oracle: the last one of each attempt, and that revisions run without gaps.
     pub fn check_records(&self, records: &[TtfRecord]) -> Result<(), String> {
         let mut by_attempt: BTreeMap<AttemptKey, Vec<&TtfRecord>> = BTreeMap::new();

@@ -14,7 +14,6 @@ use super::{
 use crate::journey::{
     Emission, Journeys, UserState,
     emit::{self, Speech},
-    lifetime,
 };
 
 /// What puts a user right.
@@ -22,8 +21,6 @@ use crate::journey::{
 pub struct Correction {
     /// The fresh state; `None` deletes what is kept.
     pub state: Option<UserState>,
-    /// When the fresh state wants to be looked at next.
-    pub due_ms: Option<i64>,
     /// In this order.
     pub emissions: Vec<Emission>,
 }
@@ -37,7 +34,7 @@ pub struct Correction {
 pub fn correct(journeys: &Journeys, user: &User, judged: &Judged, now: EventTime) -> Correction {
     let mut emissions = taken_back(journeys, user, judged, now);
     let Some(recomputed) = judged.state.clone().filter(|state| !is_blank(state)) else {
-        return Correction { state: None, due_ms: None, emissions };
+        return Correction { state: None, emissions };
     };
     let mut fresh = recomputed;
     fresh.generation = UserState::generation_after(last_generation(user), now.0);
@@ -59,8 +56,7 @@ pub fn correct(journeys: &Journeys, user: &User, judged: &Judged, now: EventTime
     drop(attempts);
     // One whose time is over has spoken, and goes.
     let state = (!judged.expired).then(|| UserState::from(fresh));
-    let due_ms = state.as_ref().and_then(|state| lifetime::next_due(journeys, state)).map(|due| due.0);
-    Correction { state, due_ms, emissions }
+    Correction { state, emissions }
 }
 
 fn is_blank(state: &JourneyState) -> bool {

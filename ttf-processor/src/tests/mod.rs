@@ -12,6 +12,7 @@ mod figures;
 mod in_force;
 mod properties;
 mod records;
+mod replay;
 mod runtime;
 mod stages;
 mod told;

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, bail};
 use futures::future::join_all;
 use group::{Group, GroupWatch};
-use page::Page;
+pub use page::{Page, Sample};
 use service_kit::clock::now_ms;
 use telemetry_schemas::EventTime;
 use view::{Told, View};
@@ -37,7 +37,7 @@ pub async fn run(args: TopArgs) -> anyhow::Result<ExitCode> {
         asked: asked(&args.url, variable, config.gateway.listen, config.service.admin_listen),
         // Addresses that were only guessed need not be there.
         named: !args.url.is_empty(),
-        http: reqwest::Client::builder().timeout(ANSWER).build()?,
+        ask: Ask::new()?,
         watch,
         looks: VecDeque::new(),
     };
@@ -65,7 +65,7 @@ pub async fn run(args: TopArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Where to ask.
-fn asked(named: &[String], variable: Option<String>, gateway: SocketAddr, admin: SocketAddr) -> Vec<String> {
+pub fn asked(named: &[String], variable: Option<String>, gateway: SocketAddr, admin: SocketAddr) -> Vec<String> {
     let local = |address: SocketAddr| {
         let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
         format!("http://{}", SocketAddr::new(ip, address.port()))
@@ -82,11 +82,43 @@ fn asked(named: &[String], variable: Option<String>, gateway: SocketAddr, admin:
     asked
 }
 
+/// Asks processes for their pages.
+pub struct Ask(reqwest::Client);
+
+impl Ask {
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self(reqwest::Client::builder().timeout(ANSWER).build()?))
+    }
+
+    /// The pages by address, and why the others did not answer.
+    pub async fn all(&self, urls: &[String]) -> (BTreeMap<String, Page>, BTreeMap<String, String>) {
+        let answers = join_all(urls.iter().map(|url| self.one(url))).await;
+        let mut pages = BTreeMap::new();
+        let mut silent = BTreeMap::new();
+        for (url, answer) in urls.iter().zip(answers) {
+            match answer {
+                Ok(page) => drop(pages.insert(url.clone(), page)),
+                Err(error) => drop(silent.insert(url.clone(), error.root_cause().to_string())),
+            }
+        }
+        (pages, silent)
+    }
+
+    async fn one(&self, url: &str) -> anyhow::Result<Page> {
+        let answer = self.0.get(format!("{url}/metrics")).send().await.map_err(reqwest::Error::without_url)?;
+        let status = answer.status();
+        if !status.is_success() {
+            bail!("/metrics answers {status}");
+        }
+        Ok(Page::parse(&answer.text().await?))
+    }
+}
+
 struct Top {
     asked: Vec<String>,
     /// The addresses were given by hand: one that is silent is worth a line.
     named: bool,
-    http: reqwest::Client,
+    ask: Ask,
     watch: Arc<GroupWatch>,
     /// The last half minute, oldest first.
     looks: VecDeque<Look>,
@@ -99,15 +131,7 @@ struct Look {
 
 impl Top {
     async fn look(&mut self) -> anyhow::Result<View> {
-        let answers = join_all(self.asked.iter().map(|url| self.ask(url))).await;
-        let mut pages = BTreeMap::new();
-        let mut silent = BTreeMap::new();
-        for (url, answer) in self.asked.iter().zip(answers) {
-            match answer {
-                Ok(page) => drop(pages.insert(url.clone(), page)),
-                Err(error) => drop(silent.insert(url.clone(), error.root_cause().to_string())),
-            }
-        }
+        let (pages, mut silent) = self.ask.all(&self.asked).await;
         if !self.named && !pages.is_empty() {
             silent.clear();
         }
@@ -138,15 +162,6 @@ impl Top {
         let view = view::view(EventTime(now_ms()).to_rfc3339(), &told, group.as_ref(), silent);
         self.looks.push_back(Look { at: now, pages });
         Ok(view)
-    }
-
-    async fn ask(&self, url: &str) -> anyhow::Result<Page> {
-        let answer = self.http.get(format!("{url}/metrics")).send().await.map_err(reqwest::Error::without_url)?;
-        let status = answer.status();
-        if !status.is_success() {
-            bail!("/metrics answers {status}");
-        }
-        Ok(Page::parse(&answer.text().await?))
     }
 
     /// What the group says; `None` where the log is not Kafka.

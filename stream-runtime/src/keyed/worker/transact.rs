@@ -54,6 +54,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         let Some(group) = self.group.clone() else {
             return Err(Setback::new(Verdict::Stale, "not a member of the group"));
         };
+        fail::fail_point!("keyed::before_begin");
         self.writer.begin()?;
         let mut flushed = Vec::with_capacity(self.tasks.len());
         let Self { writer, tasks, .. } = self;

@@ -27,7 +27,7 @@ final class RestoreLog implements StateRestoreListener {
     @Override
     public synchronized void onRestoreEnd(TopicPartition partition, String store, long total) {
         open.remove(partition);
-        if (open.isEmpty()) {
+        if (open.isEmpty() && records > 0) {
             System.out.printf("restored %d records in %d ms%n", records, (System.nanoTime() - began) / 1_000_000);
         }
     }
