@@ -25,7 +25,10 @@ use service_kit::{
 };
 use stream_runtime::{
     keyed::{self, Codec, KeyedOptions, Poison, RuntimeConfig},
-    log::{Cleanup, Isolation, Log, LogError, NewRecord, RecordRef, TopicPartition, TopicSpec, config::KafkaConfig, kafka::KafkaLog},
+    log::{
+        Cleanup, Isolation, Log, LogError, NewRecord, RecordRef, TopicPartition, TopicSpec, config::KafkaConfig,
+        kafka::KafkaLog,
+    },
 };
 use telemetry_schemas::{Event, EventTime, EventType, RecordKey, event::EventContext, topics};
 use ttf_processor::{
@@ -307,7 +310,10 @@ fn serve(setup: &Setup) -> anyhow::Result<()> {
     let labels = MetricsConfig { segment_by: None, segment_values: Vec::new() };
     let figures = Figures::new(kit.metrics(), journeys.clone(), labels)?;
     let processor = Arc::new(JourneyProcessor::new(journeys, figures));
-    let codec = Renamed { inner: JourneyCodec::new(telemetry_schemas::Codec::without_registry()), out: setup.topic("out").into() };
+    let codec = Renamed {
+        inner: JourneyCodec::new(telemetry_schemas::Codec::without_registry()),
+        out: setup.topic("out").into(),
+    };
     keyed::run(options, setup.log()?, processor, Arc::new(codec), &kit)?;
 
     while !kit.health().not_ready().is_empty() {

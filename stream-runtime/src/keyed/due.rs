@@ -9,6 +9,15 @@ const HEADER: &str = "due";
 /// Stands for "no timer".
 const NEVER: i64 = i64::MIN;
 
+/// What a changelog record tells about its state's timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// When it is due, if ever.
+    Due(Option<i64>),
+    /// Nothing, or it was worked out with something else: the state must be asked.
+    Nothing,
+}
+
 /// Writes and reads the header: the due time and a hash of what it was worked out with, big-endian.
 #[derive(Debug, Clone, Copy)]
 pub struct DueHeader {
@@ -28,15 +37,15 @@ impl DueHeader {
         record.headers.push((HEADER.to_owned(), Bytes::copy_from_slice(&value)));
     }
 
-    /// When the state's timer is due. `None`: the record does not tell, or it was worked out with something else.
-    pub fn read(self, record: &RecordRef<'_>) -> Option<Option<i64>> {
-        let value: &[u8; 16] = record.header(HEADER)?.try_into().ok()?;
-        let (due, fingerprint) = value.split_at(8);
+    pub fn read(self, record: &RecordRef<'_>) -> Told {
+        let Some((due, fingerprint)) = record.header(HEADER).and_then(|value| value.split_first_chunk()) else {
+            return Told::Nothing;
+        };
         if fingerprint != self.fingerprint.to_be_bytes() {
-            return None;
+            return Told::Nothing;
         }
-        let due = i64::from_be_bytes(due.try_into().expect("half of sixteen bytes"));
-        Some((due != NEVER).then_some(due))
+        let due = i64::from_be_bytes(*due);
+        Told::Due((due != NEVER).then_some(due))
     }
 }
 
@@ -68,8 +77,8 @@ mod tests {
     fn a_due_time_is_believed_when_it_was_worked_out_alike() {
         for due_ms in [None, Some(0), Some(-7), Some(1_700_000_000_000)] {
             let record = written("targets 1", due_ms);
-            assert_eq!(DueHeader::new("targets 1").read(&record.as_ref()), Some(due_ms));
-            assert_eq!(DueHeader::new("targets 2").read(&record.as_ref()), None);
+            assert_eq!(DueHeader::new("targets 1").read(&record.as_ref()), Told::Due(due_ms));
+            assert_eq!(DueHeader::new("targets 2").read(&record.as_ref()), Told::Nothing);
         }
     }
 
@@ -77,9 +86,9 @@ mod tests {
     fn a_header_of_another_form_says_nothing() {
         let mut record = written("a", Some(1));
         record.headers[0].1 = Bytes::from_static(b"short");
-        assert_eq!(DueHeader::new("a").read(&record.as_ref()), None);
+        assert_eq!(DueHeader::new("a").read(&record.as_ref()), Told::Nothing);
         record.headers.clear();
-        assert_eq!(DueHeader::new("a").read(&record.as_ref()), None);
+        assert_eq!(DueHeader::new("a").read(&record.as_ref()), Told::Nothing);
     }
 
     #[test]

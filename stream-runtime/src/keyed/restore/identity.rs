@@ -62,7 +62,7 @@ pub fn first_records(
         match polled {
             Ok(_) => {}
             Err(error) if error.is_retriable() => {
-                tracing::debug!(%error, "the changelog's first records are waited for")
+                tracing::debug!(%error, "restore waits for the log");
             }
             Err(error) => return Err(error.into()),
         }

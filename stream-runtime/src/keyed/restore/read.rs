@@ -10,10 +10,15 @@ use anyhow::{Context as _, bail};
 
 use super::{
     Job, Restoring,
-    write::{Order, Written},
+    write::{Order, Part, Written},
 };
 use crate::{
-    keyed::{Codec, KeyedProcessor, Shared, due::DueHeader, marker, store::ChangelogId},
+    keyed::{
+        Codec, KeyedProcessor, Shared,
+        due::{DueHeader, Told},
+        marker,
+        store::ChangelogId,
+    },
     log::{Position, Reader, RecordRef, TopicPartition},
 };
 
@@ -86,8 +91,9 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
             }
             if restoring.iter().map(|task| task.run.size()).sum::<usize>() >= GATHERED_BYTES {
                 for task in restoring.iter_mut().filter(|task| !task.run.is_empty()) {
-                    let run = std::mem::take(&mut task.run);
-                    if orders.send(Order::Write(task.store.clone(), task.meta.clone(), run)).is_err() {
+                    let part =
+                        Part { store: task.store.clone(), meta: task.meta.clone(), run: std::mem::take(&mut task.run) };
+                    if orders.send(Order::Write(Box::new(part))).is_err() {
                         return Ok(());
                     }
                 }
@@ -173,8 +179,8 @@ impl<P: KeyedProcessor, C: Codec<P>> Intake<'_, P, C> {
         match record.value {
             Some(state) => {
                 let due_ms = match self.due.read(record) {
-                    Some(due_ms) => due_ms,
-                    None => self.shared.processor.next_due(&self.shared.codec.decode_state(state)?),
+                    Told::Due(due_ms) => due_ms,
+                    Told::Nothing => self.shared.processor.next_due(&self.shared.codec.decode_state(state)?),
                 };
                 task.run.put(key, state, due_ms);
             }

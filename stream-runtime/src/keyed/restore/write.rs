@@ -10,10 +10,16 @@ use crate::keyed::{
 
 /// What is to be written, in this order for each task.
 pub enum Order {
-    /// A run, after which the store is as described.
-    Write(TaskStore, Meta, Run),
+    Write(Box<Part>),
     /// The rest of a task that was read to its bound.
     Complete(Box<Restoring>),
+}
+
+/// A run, after which the store is as described.
+pub struct Part {
+    pub store: TaskStore,
+    pub meta: Meta,
+    pub run: Run,
 }
 
 /// Whether orders are still taken.
@@ -28,7 +34,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
     pub(super) fn write_all(&self, orders: mpsc::Receiver<Order>) -> anyhow::Result<()> {
         for order in orders {
             match order {
-                Order::Write(store, meta, run) => run.write(&store, &meta)?,
+                Order::Write(part) => part.run.write(&part.store, &part.meta)?,
                 Order::Complete(task) => self.complete(*task)?,
             }
         }

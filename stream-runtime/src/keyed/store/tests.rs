@@ -87,8 +87,11 @@ fn described(position: i64) -> Meta {
     Meta { changelog_position: position, ..Meta::new("c".into(), "t".into(), "f".into()) }
 }
 
+/// Key → state and due time.
+type States = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
+
 /// Everything a store holds: states with their due times, and the timer index.
-fn content(task: &TaskStore) -> (BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>, Vec<(i64, Vec<u8>)>) {
+fn content(task: &TaskStore) -> (States, Vec<(i64, Vec<u8>)>) {
     let states = task
         .states()
         .map(|stored| {
