@@ -63,9 +63,9 @@ fn publish(simulation: &mut Simulation<'_, Ledger, Ledger>, number: &mut u64) {
     let input = |input: &Input| serde_json::to_vec(input).unwrap();
     let value = match simulation.random().random_range(0..24) {
         0 => format!("no json {number}").into_bytes(),
-        1 | 2 => input(&Input::Forget { topic: topic.to_owned() }),
-        3 => input(&Input::Look),
-        4 => input(&Input::Skip),
+        1..5 => input(&Input::Forget { topic: topic.to_owned() }),
+        5 => input(&Input::Look),
+        6 => input(&Input::Skip),
         _ => input(&Input::Add { topic: topic.to_owned(), number: *number, received_ms: simulation.now_ms() }),
     };
     simulation.publish(NewRecord::new(topic, key, value));

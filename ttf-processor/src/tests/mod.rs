@@ -14,6 +14,7 @@ mod properties;
 mod records;
 mod replay;
 mod runtime;
+mod simulation;
 mod stages;
 mod told;
 mod wire;

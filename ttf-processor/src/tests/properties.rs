@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Names that matter, one that does not, and aliases.
-const NAMES: [&str; 9] = [
+pub(super) const NAMES: [&str; 9] = [
     "signup",
     "Signed Up",
     "project_created",
@@ -38,7 +38,7 @@ enum Step {
     Crash,
 }
 
-fn definitions() -> Vec<JourneyDefinition> {
+pub(super) fn definitions() -> Vec<JourneyDefinition> {
     let mut definitions = with_second_version();
     for definition in &mut definitions {
         definition.experiments = vec!["editor".to_owned()];

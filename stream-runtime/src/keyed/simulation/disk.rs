@@ -35,7 +35,7 @@ pub struct Disks {
 }
 
 /// After so many simulations the stores are made anew: what is looked through again and again has had too many versions.
-const USES: usize = 100;
+const USES: usize = 20;
 
 impl Disks {
     /// Makes a folder for them, in memory where the system offers it.
@@ -59,16 +59,16 @@ impl Disks {
         Ok(self.disks[disk].stores.clone())
     }
 
-    /// Makes a disk worth nothing. Nobody may be using it.
+    /// Empties a disk. Nobody may be using it.
     pub(super) fn wipe(&mut self, disk: usize, partitions: i32) -> Result<(), StoreError> {
         let stores = self.stores(disk)?;
         for partition in 0..partitions {
-            stores.task(partition)?.forget()?;
+            stores.task(partition)?.remove_all()?;
         }
         Ok(())
     }
 
-    /// Does so with all of them, and forgets the copies.
+    /// Empties all of them, and forgets the copies.
     pub(super) fn start_over(&mut self, partitions: i32) -> Result<(), StoreError> {
         self.used += 1;
         if self.used.is_multiple_of(USES) {
@@ -106,8 +106,8 @@ impl Disks {
     pub(super) fn put_back(&mut self, disk: usize, copy: usize) -> Result<(), StoreError> {
         let stores = self.stores(disk)?;
         let Some(copy) = self.disks[disk].copies.get(copy) else { return Ok(()) };
-        let mut task = stores.task(copy.partition)?;
-        task.wipe()?;
+        let task = stores.task(copy.partition)?;
+        task.remove_all()?;
         let mut batch = stores.batch();
         for (key, state, due) in &copy.states {
             batch.put(&task, key, state, None, *due);

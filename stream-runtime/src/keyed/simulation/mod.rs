@@ -501,6 +501,9 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
             self.compact();
             self.advance(25 * 3_600_000);
             self.compact();
+            if self.members.iter().all(|member| member.ordinal != ordinal) {
+                self.start(ordinal);
+            }
         }
     }
 

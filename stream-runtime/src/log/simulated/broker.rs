@@ -344,7 +344,7 @@ impl Broker {
         let Some(topic) = self.topics.get_mut(topic) else { return };
         for partition in &mut topic.partitions {
             let end = partition.end(crate::log::Isolation::ReadUncommitted);
-            let cut = self.random.random_range(0..=end);
+            let cut = if self.random.random_bool(0.5) { end } else { self.random.random_range(0..=end) };
             partition.compact(cut, self.now_ms, delete_retention.as_millis() as i64);
         }
     }
