@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 use ttf_tests::{
     dev::{Dev, PIPE},
-    observe, wait,
+    observe,
+    servers::workspace,
+    wait,
 };
 
 /// Names with the labels that are promised; a histogram's series are its `_bucket`, `_sum` and `_count`.
@@ -22,10 +24,22 @@ const COUNTERS_AND_GAUGES: &[(&str, &[&str])] = &[
     ("ttf_stage_within_target_total", &["journey", "stage"]),
     ("ttf_breaches_total", &["journey", "level"]),
     ("ttf_breaches_open", &["journey", "level"]),
+    ("ttf_journeys_open", &["journey", "version"]),
+    ("ttf_journeys_resting", &["journey", "version"]),
+    ("ttf_journey_effective_from_timestamp_seconds", &["journey", "version"]),
+    ("ttf_processor_partitions", &[]),
+    ("ttf_processor_partition_owned", &["partition", "worker"]),
+    ("ttf_processor_open_transaction_age_seconds", &["worker"]),
+    ("ttf_processor_records_in_total", &[]),
+    ("ttf_processor_records_out_total", &[]),
+    ("ttf_processor_timers_fired_total", &[]),
+    ("ttf_processor_aborts_total", &["class"]),
     ("ttf_processor_restore_remaining_records", &["partition"]),
+    ("ttf_processor_restored_records_total", &[]),
     ("ttf_processor_rebalances_total", &[]),
-    ("ttf_consumer_lag_records", &["topic", "partition"]),
-    ("ttf_consumer_oldest_unprocessed_seconds", &[]),
+    ("ttf_consumer_lag_records", &["group", "topic", "partition"]),
+    ("ttf_consumer_oldest_unprocessed_seconds", &["group", "topic", "partition"]),
+    ("ttf_retention_headroom_seconds", &["group", "topic"]),
     ("ttf_sink_deliveries_total", &["sink", "outcome"]),
     ("ttf_sink_backlog_records", &["sink"]),
     ("ttf_alert_deliveries_total", &["receiver", "outcome"]),
@@ -99,6 +113,29 @@ async fn the_documented_figures_are_there_with_their_labels_and_agree_with_what_
         check(name, &format!("{name}_count"), wanted);
     }
     assert!(missing.is_empty(), "{missing:#?}");
+
+    // What the processor says of itself is explained, under the names it has.
+    let explained = std::fs::read_to_string(workspace().join("docs/ttf-metrics.md")).expect("the page is there");
+    let of_processor = |name: &&str| {
+        [
+            "ttf_processor_",
+            "ttf_journey",
+            "ttf_stage_",
+            "ttf_breaches_",
+            "ttf_total_",
+            "ttf_consumer_",
+            "ttf_retention_",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+    };
+    let shown = there.keys().map(|name| {
+        let histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        histogram.unwrap_or(name)
+    });
+    let unexplained: BTreeSet<&str> =
+        shown.filter(of_processor).filter(|name| !explained.contains(&format!("`{name}"))).collect();
+    assert!(unexplained.is_empty(), "not in docs/ttf-metrics.md: {unexplained:?}");
 
     // All whole numbers.
     let series = |name: &str| page.get(name).map_or(0, |value| *value as u64);

@@ -3,6 +3,8 @@
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use service_kit::{Metrics, metrics::AgeVec};
 
+use crate::log::Verdict;
+
 use super::store::{Stores, TaskStore};
 
 /// Bounds of commit durations, in seconds.
@@ -34,17 +36,22 @@ impl KeyedMetrics {
     /// `prefix` is the first part of the names: `ttf_processor`.
     pub fn new(metrics: &Metrics, prefix: &str) -> Self {
         let name = |rest: &str| format!("{prefix}_{rest}");
+        let aborts = metrics.counter_vec(
+            &name("aborts_total"),
+            "Transactions that did not end in a commit, by what was done about it.",
+            &["class"],
+        );
+        // There from the start, so that the first increase shows.
+        for class in [Verdict::RollBack, Verdict::Stale, Verdict::Indeterminate, Verdict::Fenced] {
+            aborts.with_label_values(&[class.as_str()]);
+        }
         Self {
             commit_duration: metrics.histogram(
                 &name("commit_duration_seconds"),
                 "Time to flush, produce and commit one transaction and to write it to the local store.",
                 &COMMIT_BUCKETS,
             ),
-            aborts: metrics.counter_vec(
-                &name("aborts_total"),
-                "Transactions that did not end in a commit, by what was done about it.",
-                &["class"],
-            ),
+            aborts,
             restore_remaining: metrics.gauge_vec(
                 &name("restore_remaining_records"),
                 "Offsets of the changelog still to be read before the partition is processed.",
