@@ -214,15 +214,26 @@ impl EventWriter {
         put(event.user_id.get_or_insert_default(), format_args!("{}-{user:08}", self.prefix));
         put(event.session_id.get_or_insert_default(), format_args!("session-{:012x}", mixed(user, 0x5E) >> 16));
         put(event.context.locale.get_or_insert_default(), format_args!("{}", pick(&LOCALES, 1)));
-        put(event.context.segments.entry("plan".to_owned()).or_default(), format_args!("{}", pick(&PLANS, 2)));
-        put(event.context.segments.entry("channel".to_owned()).or_default(), format_args!("{}", pick(&CHANNELS, 3)));
-        event.properties = match kind {
-            Kind::Identify => object(json!({ "country": pick(&COUNTRIES, 4), "company_size": pick(&SIZES, 5) })),
-            Kind::Performance => object(json!({ "operation": "GET /api/v1/projects", "duration_ms": 12.5 })),
-            Kind::Milestone(_) | Kind::Other(_) => {
-                object(json!({ "screen": "onboarding", "position": number, "path": "/projects/new" }))
+        for (name, value) in [("plan", pick(&PLANS, 2)), ("channel", pick(&CHANNELS, 3))] {
+            match event.context.segments.get_mut(name) {
+                Some(segment) => put(segment, format_args!("{value}")),
+                None => drop(event.context.segments.insert(name.to_owned(), value.to_owned())),
             }
-        };
+        }
+        match (kind, event.properties.get_mut("position")) {
+            (Kind::Identify, _) => {
+                event.properties = object(json!({ "country": pick(&COUNTRIES, 4), "company_size": pick(&SIZES, 5) }));
+            }
+            (Kind::Performance, _) => {
+                event.properties = object(json!({ "operation": "GET /api/v1/projects", "duration_ms": 12.5 }));
+            }
+            // Of nearly all events only this changes.
+            (Kind::Milestone(_) | Kind::Other(_), Some(position)) => *position = number.into(),
+            (Kind::Milestone(_) | Kind::Other(_), None) => {
+                let properties = json!({ "screen": "onboarding", "position": number, "path": "/projects/new" });
+                event.properties = object(properties);
+            }
+        }
         self.value.clear();
         self.codec.encode_into(&self.event, &mut self.value)?;
         put(&mut self.key, format_args!("default{SEPARATOR}u{SEPARATOR}{}-{user:08}", self.prefix));

@@ -7,7 +7,7 @@ from ttfbench.streams import plot
 from ttfbench.streams.programs import KafkaStreams, Ours, Settings, end, kill, processed
 from ttfbench.streams.site import Site, disk_bytes, whole_number
 
-EVENTS_PER_JOURNEY = 6
+EVENTS_PER_JOURNEY = 5
 PLOT = Path(__file__).parents[2] / "growth.svg"
 HEADER = ["program", "journeys", "partitions", "workers", "records/CPU s", "records/s", "RSS MB", "disk B/journey", "restart s"]
 
