@@ -17,7 +17,7 @@ use crate::{
         Codec, KeyedProcessor, Shared,
         due::{DueHeader, Told},
         marker,
-        store::ChangelogId,
+        store::{ChangelogId, Run},
     },
     log::{Position, Reader, RecordRef, TopicPartition},
 };
@@ -26,7 +26,7 @@ use crate::{
 const POLL_RECORDS: usize = 5_000;
 pub const POLL: Duration = Duration::from_millis(100);
 /// About how much memory the runs of all tasks take before they are written. As much again is being written meanwhile.
-const GATHERED_BYTES: usize = 40 << 20;
+const GATHERED_BYTES: usize = 32 << 20;
 
 impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
     /// Reads all that is left of `restoring`. Another thread writes it, and reports each task that is complete.
@@ -63,6 +63,10 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
         let from: Vec<_> = restoring.iter().map(|task| (task.changelog.clone(), start_of(task))).collect();
         reader.assign(&from)?;
 
+        let room = GATHERED_BYTES / restoring.len();
+        for task in restoring.iter_mut().filter(|task| task.run.is_empty()) {
+            task.run = Run::with_room(room);
+        }
         let due = DueHeader::new(&options.timer_fingerprint);
         let mut last_progress = Instant::now();
         let mut reached: HashMap<i32, i64> = HashMap::new();
@@ -90,12 +94,16 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
                 return Ok(());
             }
             if restoring.iter().map(|task| task.run.size()).sum::<usize>() >= GATHERED_BYTES {
-                for task in restoring.iter_mut().filter(|task| !task.run.is_empty()) {
-                    let part =
-                        Part { store: task.store.clone(), meta: task.meta.clone(), run: std::mem::take(&mut task.run) };
-                    if orders.send(Order::Write(Box::new(part))).is_err() {
-                        return Ok(());
-                    }
+                // All at once: the next ones are gathered while these are written.
+                let room = GATHERED_BYTES / restoring.len();
+                let gathered = restoring.iter_mut().filter(|task| !task.run.is_empty());
+                let parts = gathered.map(|task| Part {
+                    store: task.store.clone(),
+                    meta: task.meta.clone(),
+                    run: std::mem::replace(&mut task.run, Run::with_room(room)),
+                });
+                if orders.send(Order::Write(parts.collect())).is_err() {
+                    return Ok(());
                 }
                 // Waiting for the writer is no stall of the log.
                 last_progress = Instant::now();

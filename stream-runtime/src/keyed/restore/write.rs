@@ -10,7 +10,7 @@ use crate::keyed::{
 
 /// What is to be written, in this order for each task.
 pub enum Order {
-    Write(Box<Part>),
+    Write(Vec<Part>),
     /// The rest of a task that was read to its bound.
     Complete(Box<Restoring>),
 }
@@ -34,7 +34,11 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
     pub(super) fn write_all(&self, orders: mpsc::Receiver<Order>) -> anyhow::Result<()> {
         for order in orders {
             match order {
-                Order::Write(part) => part.run.write(&part.store, &part.meta)?,
+                Order::Write(parts) => {
+                    for Part { store, meta, run } in parts {
+                        run.write(&store, &meta)?;
+                    }
+                }
                 Order::Complete(task) => self.complete(*task)?,
             }
         }

@@ -51,6 +51,11 @@ impl Entry {
 }
 
 impl Run {
+    /// With room for about so many bytes: growing by and by would take up to twice as much.
+    pub fn with_room(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
     /// Adds a state and when its timer is due.
     pub fn put(&mut self, key: &[u8], state: &[u8], due_ms: Option<i64>) {
         let start = self.add_place(key);

@@ -19,7 +19,7 @@ const MIB: u64 = 1 << 20;
 const CACHE: u64 = 48 * MIB;
 
 /// Changes that are in the journal and not yet in a table, over all partitions.
-const WRITE_BUFFERS: u64 = 96 * MIB;
+const WRITE_BUFFERS: u64 = 48 * MIB;
 
 /// A journal is closed at this size and deleted when its changes are in tables. This is what is read again after a kill,
 /// about a second's work. The engine takes no less.
