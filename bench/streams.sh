@@ -29,19 +29,18 @@ case ${1:-} in
   -h | --help | help) sed -n '2,17p' "$0"; exit ;;
 esac
 
-build() { # WHAT is not there
-  case $1 in
-    tools)
-      cargo build --release --locked -p ttf -p ttf-bench
-      export BENCH_BINARY=${BENCH_BINARY:-$CARGO_TARGET_DIR/release/ttf} BENCH_TOOL=${BENCH_TOOL:-$CARGO_TARGET_DIR/release/ttf-bench} ;;
-    peer) bench/peers/kafka-streams/build.sh "$TTF_CACHE_DIR/peers/kafka-streams" ;;
+if [ -z "${BENCH_BINARY:-}" ] || [ -z "${BENCH_TOOL:-}" ]; then
+  cargo build --release --locked -p ttf -p ttf-bench
+fi
+export BENCH_BINARY=${BENCH_BINARY:-$CARGO_TARGET_DIR/release/ttf}
+export BENCH_TOOL=${BENCH_TOOL:-$CARGO_TARGET_DIR/release/ttf-bench}
+if [ -z "${BENCH_PEER:-}" ]; then
+  export BENCH_PEER=$TTF_CACHE_DIR/peers/kafka-streams
+  case ${1:-} in
+    prepare | ours | floor) ;;
+    *) bench/peers/kafka-streams/build.sh "$BENCH_PEER" ;;
   esac
-}
-if [ -z "${BENCH_BINARY:-}" ] || [ -z "${BENCH_TOOL:-}" ]; then build tools; fi
-case ${1:-} in
-  prepare | ours | floor) export BENCH_PEER=${BENCH_PEER:-} ;;
-  *) if [ -z "${BENCH_PEER:-}" ]; then build peer; export BENCH_PEER=$TTF_CACHE_DIR/peers/kafka-streams; fi ;;
-esac
+fi
 
 case ${1:-} in
   prepare | ours | peer | floor) ;;

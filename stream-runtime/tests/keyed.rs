@@ -2,10 +2,16 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use stream_runtime::{
-    keyed::test_driver::{ManualClock, Setup, TestDriver, in_memory},
+    keyed::{
+        KeyedOptions,
+        test_driver::{ManualClock, Setup, TestDriver, in_memory},
+    },
     log::Verdict,
 };
 use support::{
@@ -259,4 +265,109 @@ fn grace_delays_a_timer() {
     driver.advance_to(OPEN_MS + 5_000).unwrap();
     driver.commit().unwrap();
     assert!(final_states(&driver.read_all(OUT).unwrap())["a"].closed);
+}
+
+#[test]
+fn inputs_that_go_first_are_read_before_the_others() {
+    for (first_inputs, left) in [(vec![], 0), (vec![SECOND.to_owned()], 3)] {
+        let setup = Setup { partitions: 1, ..setup() };
+        let mut driver = TestDriver::new(&setup, Tally { open_ms: OPEN_MS }, Json::default()).unwrap();
+        driver.restart_with(|options| options.first_inputs = first_inputs).unwrap();
+        for _ in 0..3 {
+            driver.publish(add(FIRST, "a", 0, 1)).unwrap();
+        }
+        driver.publish(forget(SECOND, "a")).unwrap();
+        driver.commit().unwrap();
+        let states = final_states(&driver.read_all(OUT).unwrap());
+        assert_eq!(states.get("a").map_or(0, |state| state.count), left);
+    }
+}
+
+#[test]
+fn an_input_that_goes_first_and_does_not_move_is_overruled_loudly() {
+    let (mut driver, faults) = faulty_driver();
+    faults.never_reach_the_end_of(SECOND);
+    driver
+        .restart_with(|options| {
+            options.first_inputs = vec![SECOND.to_owned()];
+            options.first_patience = Duration::from_secs(3600);
+        })
+        .unwrap();
+    driver.publish(add(FIRST, "a", 0, 1)).unwrap();
+    let figures = |driver: &Driver| driver.kit().metrics().render();
+    let held_back = |driver: &Driver| {
+        (0..2).all(|at| figures(driver).contains(&format!(r#"ttf_test_inputs_held_back{{partition="{at}"}} 1"#)))
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !held_back(&driver) {
+        assert!(Instant::now() < deadline, "nothing is held back");
+        driver.step().unwrap();
+    }
+    for _ in 0..50 {
+        driver.step().unwrap();
+    }
+    assert!(figures(&driver).contains("ttf_test_records_in_total 0"), "held back");
+
+    driver.restart_with_open(|options| options.first_patience = Duration::from_millis(20)).unwrap();
+    driver.commit().unwrap();
+    assert_eq!(final_states(&driver.read_all(OUT).unwrap())["a"].count, 1);
+    assert!(figures(&driver).contains("ttf_test_first_inputs_overruled_total"), "counted");
+    assert!(!figures(&driver).contains("ttf_test_first_inputs_overruled_total 0"), "counted");
+}
+
+#[test]
+fn a_partition_that_is_far_behind_does_not_keep_the_others_waiting() {
+    const BACKLOG: u64 = 12_000;
+    let mut driver = driver();
+    driver.restart_with(|options| options.commit_records = 1_000).unwrap();
+    driver.settle().unwrap();
+    for _ in 0..BACKLOG {
+        driver.publish(add(FIRST, "a", 0, 1).with_partition(0)).unwrap();
+    }
+    driver.publish(add(FIRST, "b", 0, 1).with_partition(1)).unwrap();
+    for _ in 0..4 {
+        driver.step().unwrap();
+    }
+    let states = final_states(&driver.read_all(OUT).unwrap());
+    assert_eq!(states["b"].count, 1, "it is out after two commits");
+    assert!(states["a"].count < BACKLOG / 2);
+}
+
+#[test]
+fn a_transaction_is_committed_by_time_by_count_and_by_size() {
+    type Change = fn(&mut KeyedOptions);
+    let bounds: [(&str, Change, usize); 3] = [
+        ("time", |options| options.commit_interval = Duration::ZERO, 1),
+        ("count", |options| options.commit_records = 4, 4),
+        ("size", |options| options.commit_bytes = 5_000, 40),
+    ];
+    for (bound, change, enough) in bounds {
+        let mut driver = driver();
+        driver.restart_with(change).unwrap();
+        driver.settle().unwrap();
+        for number in 1..enough {
+            driver.publish(add(FIRST, &format!("key-{number}"), 0, 1)).unwrap();
+            driver.step().unwrap();
+            driver.step().unwrap();
+            if number <= enough / 4 {
+                assert_eq!(driver.read_all(OUT).unwrap().len(), 0, "{bound}: too early");
+            }
+        }
+        driver.publish(add(FIRST, "key-0", 0, 1)).unwrap();
+        driver.step().unwrap();
+        driver.step().unwrap();
+        assert!(!driver.read_all(OUT).unwrap().is_empty(), "{bound}: nothing was committed");
+    }
+}
+
+#[test]
+fn what_a_transaction_changes_in_memory_stays_bounded() {
+    let mut driver = driver();
+    driver.restart_with(|options| options.commit_bytes = 10_000).unwrap();
+    for number in 0..6_000 {
+        driver.publish(add(FIRST, &format!("key-{number}"), 0, 1)).unwrap();
+    }
+    driver.settle().unwrap();
+    let committed = driver.read_all(OUT).unwrap().len();
+    assert!(committed >= 5_000, "after one poll it is full and committed, though nobody asked: {committed}");
 }

@@ -41,6 +41,20 @@ fn every_command_explains_itself() {
         (vec!["send"], vec!["<FILE>", "--batch", "--url", "--api-key", "TELEMETRY_URL"]),
         (vec!["tail"], vec!["--json", "--from", "--no-follow", "--config", "--url", "records", "rejected"]),
         (vec!["user"], vec!["<ID>", "--json", "--url", "--config"]),
+        (
+            vec!["replay"],
+            vec![
+                "--from",
+                "--to",
+                "--dry-run",
+                "--yes",
+                "--output",
+                "--examples",
+                "--show-ids",
+                "--data-dir",
+                "Exit code",
+            ],
+        ),
         (vec!["demo"], vec!["--users", "--speed-up", "--hours", "--seed", "--url"]),
     ] {
         assert!(all.contains(&format!("\n  {} ", command[0])), "`{}` is listed: {all}", command[0]);
@@ -66,6 +80,8 @@ fn what_cannot_be_asked_for_is_a_usage_error() {
         &["tail", "events", "--from", "yesterday"],
         &["tail", "events", "--config", "a.yaml", "--url", "http://127.0.0.1:1"],
         &["topics"],
+        &["replay", "--from", "yesterday"],
+        &["replay", "--users-per-transaction", "0"],
         &["demo", "--speed-up", "0"],
         &["demo", "--users", "0"],
     ] {

@@ -61,6 +61,8 @@ pub async fn run(
         &config.runtime,
     );
     options.ordinal = config::ordinal(&config.runtime.ordinal, std::env::var("HOSTNAME").ok().as_deref());
+    // After an outage an event must not be counted before the erasure it followed.
+    options.first_inputs = vec![topics::ERASURES.to_owned()];
     options.timer_fingerprint = fingerprint;
     let processor = Arc::new(JourneyProcessor::new(plan, figures));
     let codec = Arc::new(JourneyCodec::new(codec));

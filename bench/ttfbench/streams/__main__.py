@@ -23,7 +23,8 @@ PARTS = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="ttfbench.streams", description=__doc__)
-    parser.add_argument("parts", nargs="*", default=[], metavar="PART", help=f"{', '.join(PARTS)}; prepare, ours, peer, floor")
+    singles = "prepare, ours, peer, floor"
+    parser.add_argument("parts", nargs="*", default=[], metavar="PART", help=f"{', '.join(PARTS)}; {singles}")
     parts = parser.parse_args().parts or list(PARTS)
     site = Site.of_environment()
     single = {
@@ -46,6 +47,7 @@ def main() -> int:
     for part in parts:
         print(f"\n== {part}", flush=True)
         found = PARTS[part](site)
+        # What the comparison is about stands at the top.
         results |= found if part == "throughput" else {part: found}
     print(json.dumps(machine | results), flush=True)
     return 0
@@ -53,7 +55,8 @@ def main() -> int:
 
 def alone(site: Site, program: Ours | KafkaStreams) -> dict:
     """One run of one program on what `prepare` has made."""
-    return throughput.one(site, program, Settings(site.partitions(), whole_number("COMMIT_INTERVAL_MS", 200), whole_number("THREADS", 1)))
+    settings = Settings(site.partitions(), whole_number("COMMIT_INTERVAL_MS", 200), whole_number("THREADS", 1))
+    return throughput.one(site, program, settings)
 
 
 sys.exit(main())

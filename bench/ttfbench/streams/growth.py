@@ -9,7 +9,7 @@ from ttfbench.streams.site import Site, disk_bytes, whole_number
 
 EVENTS_PER_JOURNEY = 5
 PLOT = Path(__file__).parents[2] / "growth.svg"
-HEADER = ["program", "journeys", "partitions", "workers", "records/CPU s", "records/s", "RSS MB", "disk B/journey", "restart s"]
+HEADER = "program|journeys|partitions|workers|records/CPU s|records/s|RSS MB|disk B/journey|restart s".split("|")
 
 
 def run(site: Site) -> dict:

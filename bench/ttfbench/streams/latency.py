@@ -26,7 +26,8 @@ def run(site: Site) -> dict:
 
 
 def one(site: Site, program: Ours | KafkaStreams, interval: int) -> dict:
-    rate, warm_up, seconds = whole_number("RATE", 5_000), whole_number("LATENCY_WARM_UP", 20), whole_number("SECONDS", 25)
+    rate = whole_number("RATE", 5_000)
+    warm_up, seconds = whole_number("LATENCY_WARM_UP", 20), whole_number("SECONDS", 25)
     settings = Settings(whole_number("PARTITIONS", 12), interval)
     site.empty(settings.partitions)
     program.reset(settings)

@@ -103,6 +103,7 @@ class KafkaStreams:
             "PEER_COMMIT_INTERVAL_MS": str(settings.commit_interval_ms),
             "PEER_THREADS": str(settings.threads),
             "PEER_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
+            "PEER_CACHE_BYTES": os.environ.get("BENCH_STREAMS_CACHE_BYTES", str(256 << 20)),
             "PEER_PORT": str(port),
         }
         java = os.environ.get("BENCH_STREAMS_JAVA_OPTIONS", "").split() or self.java

@@ -19,8 +19,8 @@ def run(site: Site) -> dict:
     for program in (Ours(site), KafkaStreams(site)):
         result[program.name] = of = one(site, program, settings)
         print(
-            f"{program.name:<16}ready after a clean stop {of['clean_seconds']:.2f} s, after kill -9 {of['killed_seconds']:.2f} s, "
-            f"without local state {of['empty_seconds']:.2f} s ({of['changelog_records']:,} records, "
+            f"{program.name:<16}ready after a clean stop {of['clean_seconds']:.2f} s, "
+            f"after kill -9 {of['killed_seconds']:.2f} s, without local state {of['empty_seconds']:.2f} s ({of['changelog_records']:,} records, "
             f"{of['restored_per_second']:,} a second; {of['disk_bytes'] / journeys:.0f} B a journey on disk)",
             flush=True,
         )

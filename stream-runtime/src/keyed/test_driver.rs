@@ -219,6 +219,11 @@ impl<P: KeyedProcessor, C: Codec<P>> TestDriver<P, C> {
     /// Restarts with other options after a commit.
     pub fn restart_with(&mut self, change: impl FnOnce(&mut KeyedOptions)) -> anyhow::Result<()> {
         self.commit()?;
+        self.restart_with_open(change)
+    }
+
+    /// The same without the commit.
+    pub fn restart_with_open(&mut self, change: impl FnOnce(&mut KeyedOptions)) -> anyhow::Result<()> {
         change(&mut self.options);
         self.crash_and_restart()
     }

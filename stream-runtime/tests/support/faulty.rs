@@ -27,9 +27,18 @@ pub enum Call {
 
 /// Failures to come, in order: the first one whose call is made is used up.
 #[derive(Clone, Default)]
-pub struct Faults(Arc<Mutex<VecDeque<(Call, Verdict)>>>);
+pub struct Faults(Arc<Mutex<VecDeque<(Call, Verdict)>>>, Arc<Mutex<Option<String>>>);
 
 impl Faults {
+    /// Lets a topic seem to have committed records that never come.
+    pub fn never_reach_the_end_of(&self, topic: &str) {
+        *self.1.lock().unwrap() = Some(topic.to_owned());
+    }
+
+    fn seems_longer(&self, topic: &str) -> bool {
+        self.1.lock().unwrap().as_deref() == Some(topic)
+    }
+
     pub fn add(&self, call: Call, verdict: Verdict) {
         self.0.lock().unwrap().push_back((call, verdict));
     }
@@ -117,7 +126,9 @@ impl Log for FaultyLog {
     }
 
     fn end_offset(&self, at: &TopicPartition, isolation: Isolation, timeout: Duration) -> Result<i64, LogError> {
-        self.inner.end_offset(at, isolation, timeout)
+        let end = self.inner.end_offset(at, isolation, timeout)?;
+        let longer = isolation == Isolation::ReadCommitted && self.faults.seems_longer(&at.topic);
+        Ok(end + i64::from(longer))
     }
 
     fn start_offset(&self, at: &TopicPartition, timeout: Duration) -> Result<i64, LogError> {

@@ -37,7 +37,8 @@ pub struct Judged {
 
 /// Lets time pass over the recomputed facts.
 ///
-/// What was due by `sure_until` is judged; what came due since is judged only where the processor has done so, too.
+/// What was due by `sure_until` is judged; what came due since, or of a user who was written since, is judged only
+/// where the processor has done so, too.
 /// So a replay takes no page away that the processor still owes, and adds none: what it judges for the first time is
 /// late. A level that somebody may have been told of keeps that, so that its end is told as well.
 pub(super) fn judge(journeys: &Journeys, user: &User, terms: &Terms) -> Judged {
@@ -47,7 +48,9 @@ pub(super) fn judge(journeys: &Journeys, user: &User, terms: &Terms) -> Judged {
         lifetime::pass_time(journeys, &mut state, until, terms.now);
         state
     };
-    let surely = passed(terms.sure_until.min(terms.now));
+    // What was written since may have come in too late to be judged.
+    let is_settled = user.known.as_ref().is_none_or(|known| known.written_at <= terms.sure_until);
+    let surely = passed(if is_settled { terms.sure_until.min(terms.now) } else { EventTime(i64::MIN) });
     let mut by_now = passed(terms.now);
     let mut pending = 0;
     for (attempt, sure) in by_now.kept.attempts.iter_mut().zip(&surely.kept.attempts) {

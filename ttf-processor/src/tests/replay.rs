@@ -215,6 +215,8 @@ fn a_deadline_that_the_processor_still_owes_is_left_to_it() {
     let stopped_early = Terms { sure_until: at(74), ..terms(at(90)) };
     let examined = looked_at(&user, &stopped_early);
     assert_eq!((examined.verdict, examined.judged.pending), (Verdict::Equal, 1));
+    let just_written = Terms { sure_until: driver.now.plus(Millis(-1)), ..terms(at(90)) };
+    assert_eq!(looked_at(&user, &just_written).verdict, Verdict::Equal, "it may not have come to it");
     let examined = looked_at(&user, &terms(at(90)));
     assert_eq!(examined.verdict, Verdict::Differs, "it was at work when the deadline passed and did not judge it");
 

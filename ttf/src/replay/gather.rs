@@ -16,7 +16,7 @@ use stream_runtime::{
     keyed::Codec as _,
     log::{Isolation, Log, Position, Reader, RecordRef, TopicPartition, partitioner},
 };
-use telemetry_schemas::{Codec, EventTime, RecordKey, Subject, TtfBreach, TtfRecord, key::SEPARATOR, topics};
+use telemetry_schemas::{Codec, EventTime, Millis, RecordKey, Subject, TtfBreach, TtfRecord, key::SEPARATOR, topics};
 use ttf_processor::{
     codec::JourneyCodec,
     journey::{Journeys, UserState},
@@ -31,13 +31,17 @@ use super::{
     window::{self, CALL, InputWindow, Range, patiently},
 };
 
-const POLL: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(20);
 const POLL_RECORDS: usize = 5_000;
 /// A partition that brings nothing for so long is given up.
 const STALL: Duration = Duration::from_secs(60);
 /// What was written so shortly before a look may be half of a transaction whose other half is not visible yet; none
 /// is open for longer.
 const TRANSACTION: i64 = 30_000;
+
+/// A deadline is judged at the latest this long after it could be: the processor samples the ends of its inputs, and a
+/// commit may take a while.
+pub const SETTLING: Millis = Millis(10_000);
 
 /// What is read where.
 pub struct Sources {
@@ -143,7 +147,10 @@ impl Gathering {
             let last_written_ms = known_until[&view.window.partition].unwrap_or(last_output_ms);
             let terms = Terms {
                 now,
-                sure_until: view.unprocessed_since.unwrap_or(now).min(EventTime(last_written_ms)),
+                sure_until: view
+                    .unprocessed_since
+                    .unwrap_or(now)
+                    .min(EventTime(last_written_ms.saturating_sub(SETTLING.0))),
                 window: view.told,
                 outputs_complete,
                 moving_since: moved.then(|| EventTime(begun.0 - TRANSACTION)),

@@ -28,7 +28,8 @@ use stream_runtime::log::{Log, LogConfig, TopicPartition};
 use telemetry_schemas::{EventTime, topics};
 use ttf_processor::{
     codec::JourneyCodec,
-    journey::Journeys,
+    in_force,
+    journey::{DefinitionErrors, Journeys, changes::Changes},
     replay::{Report, Showing, Verdict, correct, examine},
 };
 
@@ -100,6 +101,7 @@ fn replay(args: &ReplayArgs, config: &Config) -> anyhow::Result<u8> {
     let exclusive = if args.dry_run {
         None
     } else {
+        hold_against_what_is_in_force(args, config, &*log)?;
         Some(Exclusive::acquire(log.clone(), &config.log, partitions.people, args.wait.as_std())?)
     };
     let sources = Sources {
@@ -166,6 +168,23 @@ fn replay(args: &ReplayArgs, config: &Config) -> anyhow::Result<u8> {
     }
     let is_right = if applied.is_some() { report.contradicted == 0 } else { !report.has_differences() };
     Ok(if is_right { EQUAL } else { DIFFERENT })
+}
+
+/// What is written must be what the processor goes on with. `ttf dev` takes definitions as they come.
+fn hold_against_what_is_in_force(args: &ReplayArgs, config: &Config, log: &dyn Log) -> anyhow::Result<()> {
+    if args.data_dir.is_some() {
+        return Ok(());
+    }
+    let remembered = in_force::recall(log).context("what is in force is not known")?;
+    let now = EventTime(service_kit::clock::now_ms());
+    let refused = Changes::between(&remembered, &config.journeys, now).refused;
+    if !refused.is_empty() {
+        return Err(anyhow::Error::new(DefinitionErrors(refused)).context(
+            "the processor would not start with these journeys, so nothing is written by them; --dry-run shows what \
+             they would say",
+        ));
+    }
+    Ok(())
 }
 
 /// What came of the comparison.

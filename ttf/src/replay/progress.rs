@@ -40,14 +40,12 @@ impl Progress {
         }
     }
 
-    /// Ends the line.
+    /// Says the last word.
     pub fn finish(mut self) {
         self.total = self.done;
+        self.show();
         if self.on_terminal {
-            self.show();
             let _ = writeln!(std::io::stderr());
-        } else {
-            self.show();
         }
     }
 

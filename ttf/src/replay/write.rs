@@ -16,7 +16,7 @@ use ttf_processor::replay::{Correction, Terms};
 
 use super::{
     exclusive::{Exclusive, JOINED},
-    gather::Sources,
+    gather::{SETTLING, Sources},
     progress::Progress,
     shelf::Shelf,
     values::Records,
@@ -43,7 +43,7 @@ pub fn records_of(sources: &Sources, key: &RecordKey, correction: Correction, te
     let changelog = TopicPartition::new(topics::TTF_STATE, partition);
     let state = correction.state.as_ref().map(|state| sources.journey_codec.encode_state(state));
     // Stamped as of when the processor was last at work: a later look must not take this for the processor's doing.
-    let as_of = terms.sure_until.min(terms.now).0.max(0);
+    let as_of = terms.sure_until.plus(SETTLING).min(terms.now).0.max(0);
     let mut records = vec![changelog::record(&changelog, key_bytes, state, as_of)];
     for emission in &correction.emissions {
         sources.journey_codec.encode_output(emission, &mut records);

@@ -59,7 +59,7 @@ public final class Main {
         properties.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, env("THREADS"));
         properties.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
         // What changes several times in a transaction is written and logged once, and read from memory.
-        properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 256L << 20);
+        properties.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, env("CACHE_BYTES"));
         properties.put(StreamsConfig.ROCKSDB_CONFIG_SETTER_CLASS_CONFIG, BoundedRocksDb.class);
         properties.put(StreamsConfig.BUFFERED_RECORDS_PER_PARTITION_CONFIG, 5_000);
         properties.put(StreamsConfig.producerPrefix(ProducerConfig.COMPRESSION_TYPE_CONFIG), "lz4");
