@@ -106,7 +106,7 @@ impl Json {
 }
 
 impl Codec<Tally> for Json {
-    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input>, Poison> {
+    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<Input>, Poison> {
         let poison = |message: &str| Poison { code: "undecodable", message: message.to_owned() };
         let key = record.key.ok_or_else(|| poison("no key"))?;
         if key == b"ignored" {

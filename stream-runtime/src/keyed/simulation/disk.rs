@@ -27,7 +27,7 @@ struct Disk {
 /// everything a simulation does with it.
 pub struct Disks {
     root: PathBuf,
-    disks: Vec<Disk>,
+    open: Vec<Disk>,
     /// Simulations they were used by.
     used: usize,
     /// Folders that were made.
@@ -46,17 +46,17 @@ impl Disks {
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let root = parent.join(format!("keyed-simulation-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&root)?;
-        Ok(Self { root, disks: Vec::new(), used: 0, made: 0 })
+        Ok(Self { root, open: Vec::new(), used: 0, made: 0 })
     }
 
     /// The stores of a disk; made when it is the next one.
     pub(super) fn stores(&mut self, disk: usize) -> Result<Arc<Stores>, StoreError> {
-        while self.disks.len() <= disk {
+        while self.open.len() <= disk {
             let stores = Stores::open(&self.root.join(self.made.to_string()))?;
             self.made += 1;
-            self.disks.push(Disk { stores, copies: Vec::new() });
+            self.open.push(Disk { stores, copies: Vec::new() });
         }
-        Ok(self.disks[disk].stores.clone())
+        Ok(self.open[disk].stores.clone())
     }
 
     /// Empties a disk. Nobody may be using it.
@@ -72,10 +72,10 @@ impl Disks {
     pub(super) fn start_over(&mut self, partitions: i32) -> Result<(), StoreError> {
         self.used += 1;
         if self.used.is_multiple_of(USES) {
-            self.disks.clear();
+            self.open.clear();
         }
-        for disk in 0..self.disks.len() {
-            self.disks[disk].copies.clear();
+        for disk in 0..self.open.len() {
+            self.open[disk].copies.clear();
             self.wipe(disk, partitions)?;
         }
         Ok(())
@@ -92,20 +92,20 @@ impl Disks {
                 let stored = stored?;
                 states.push((stored.key().to_vec(), stored.sealed.state().to_vec(), stored.sealed.due_ms()));
             }
-            self.disks[disk].copies.push(Copy { partition, meta, states });
+            self.open[disk].copies.push(Copy { partition, meta, states });
         }
         Ok(())
     }
 
     /// Number of copies that were kept of a disk.
     pub(super) fn copies(&self, disk: usize) -> usize {
-        self.disks.get(disk).map_or(0, |disk| disk.copies.len())
+        self.open.get(disk).map_or(0, |disk| disk.copies.len())
     }
 
     /// Puts an old copy back in place of what a disk holds now. Nobody may be using it.
     pub(super) fn put_back(&mut self, disk: usize, copy: usize) -> Result<(), StoreError> {
         let stores = self.stores(disk)?;
-        let Some(copy) = self.disks[disk].copies.get(copy) else { return Ok(()) };
+        let Some(copy) = self.open[disk].copies.get(copy) else { return Ok(()) };
         let task = stores.task(copy.partition)?;
         task.remove_all()?;
         let mut batch = stores.batch();
@@ -119,7 +119,7 @@ impl Disks {
 
 impl Drop for Disks {
     fn drop(&mut self) {
-        self.disks.clear();
+        self.open.clear();
         // A folder below the system's temporary one that stays behind does no harm.
         let _ = std::fs::remove_dir_all(&self.root);
     }

@@ -42,7 +42,7 @@ impl KeyedProcessor for Counter {
 struct Bytes;
 
 impl Codec<Counter> for Bytes {
-    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<()>, Poison> {
+    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<()>, Poison> {
         Ok(record.key.map(|_| ()))
     }
 

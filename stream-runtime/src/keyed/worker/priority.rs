@@ -75,7 +75,6 @@ impl Precedence {
                 self.overruled = true;
                 Turn::Overrule
             }
-            Some(_) => Turn::Keep,
             // At the end of a live input there is always something on its way; only what stays unread counts.
             None if !self.overruled
                 && (self.fresh || self.asked.is_some_and(|at| now.duration_since(at) >= interval)) =>
@@ -83,7 +82,7 @@ impl Precedence {
                 self.held = Some((now, reached.to_vec()));
                 Turn::Hold
             }
-            None => Turn::Keep,
+            Some(_) | None => Turn::Keep,
         }
     }
 
