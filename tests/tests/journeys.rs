@@ -240,7 +240,9 @@ async fn running_journeys_stay_with_their_version_over_a_change_and_a_restart() 
         event("edge", "signup", effective - 1),
         event("old", "first_success", now - 2 * MINUTE_MS),
     ];
-    more.iter_mut().for_each(|event| event["properties"] = json!({ "plan": "team", "channel": "ad" }));
+    for event in &mut more {
+        event["properties"] = json!({ "plan": "team", "channel": "ad" });
+    }
     own.send(&more).await;
     events.append(&mut more);
     // Version 2's deadline of two seconds fires on `moves` when its time has come.

@@ -111,15 +111,9 @@ fn a_round_that_ends_after_a_partition_was_given_up_shows_nothing_of_it() {
     let mut member = meter.member();
     member.tell(&at(0), Some(0), None);
     let known = waiting::Known { next: 0, end: 9, front: None, last_record_ms: None, caught_up_ms: None, now_ms: 0 };
-    let found = || {
-        let measured = Measured { next: 0, end: 9, front: None, behind: Behind::of(known) };
-        vec![(at(0), member_id(&meter), measured)]
-    };
-    fn member_id(meter: &LagMeter) -> u64 {
-        meter.places.lock().values().next().map_or(0, |place| place.member)
-    }
-    let late = found();
+    let measured = Measured { next: 0, end: 9, front: None, behind: Behind::of(known) };
+    let found = vec![(at(0), member.id, measured)];
     member.clear();
-    meter.publish(late, &HashMap::new(), 0);
+    meter.publish(found, &HashMap::new(), 0);
     assert_eq!(shown.lag(0), None);
 }

@@ -74,26 +74,23 @@ impl Versions {
         if attempt.journey_version == 0 {
             return;
         }
-        match journeys.version(&attempt.journey, attempt.journey_version) {
-            Some(version) => {
-                let is_open = attempt.milestones.contains_key(version.start())
-                    && snapshot::status(version, attempt) == JourneyStatus::InProgress;
-                if let (true, Some(place)) = (is_open, of_version(&self.open, attempt)) {
-                    standing.add(partition, *place, change);
-                }
+        if let Some(version) = journeys.version(&attempt.journey, attempt.journey_version) {
+            let is_open = attempt.milestones.contains_key(version.start())
+                && snapshot::status(version, attempt) == JourneyStatus::InProgress;
+            if let (true, Some(place)) = (is_open, of_version(&self.open, attempt)) {
+                standing.add(partition, *place, change);
             }
-            None => {
-                let resting = of_version(&self.resting, attempt).unwrap_or(&self.resting_unknown);
-                standing.add(partition, resting.place, change);
-                if !resting.is_told.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(
-                        journey = attempt.journey.as_str(),
-                        version = attempt.journey_version,
-                        "there are journeys of a version that is not loaded; they rest until it is configured again \
-                         (`ttf_journeys_resting` counts them)"
-                    );
-                }
-            }
+            return;
+        }
+        let resting = of_version(&self.resting, attempt).unwrap_or(&self.resting_unknown);
+        standing.add(partition, resting.place, change);
+        if !resting.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                journey = attempt.journey.as_str(),
+                version = attempt.journey_version,
+                "there are journeys of a version that is not loaded; they rest until it is configured again \
+                 (`ttf_journeys_resting` counts them)"
+            );
         }
     }
 }

@@ -265,11 +265,16 @@ mod tests {
         let mut text =
             format!("ttf_processor_open_transaction_age_seconds{{worker=\"ttf-processor-{ordinal}-0\"}} 0\n");
         let mut line = |name: &str, version: i32, value: String| {
-            text += &format!("{name}{{journey=\"onboarding\",version=\"{version}\"}} {value}\n");
+            writeln!(text, "{name}{{journey=\"onboarding\",version=\"{version}\"}} {value}").unwrap();
         };
-        loaded.iter().for_each(|(version, from_ms)| line(LOADED, *version, (*from_ms as f64 / 1_000.0).to_string()));
-        open.iter().for_each(|(version, count)| line(OPEN, *version, count.to_string()));
-        resting.iter().for_each(|(version, count)| line(RESTING, *version, count.to_string()));
+        for (version, from_ms) in loaded {
+            line(LOADED, *version, (*from_ms as f64 / 1_000.0).to_string());
+        }
+        for (name, counts) in [(OPEN, open), (RESTING, resting)] {
+            for (version, count) in counts {
+                line(name, *version, count.to_string());
+            }
+        }
         (format!("http://{ordinal}"), Page::parse(&text))
     }
 

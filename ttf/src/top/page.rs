@@ -65,15 +65,12 @@ fn sample(line: &str) -> Option<Sample> {
     if line.is_empty() || line.starts_with('#') {
         return None;
     }
-    let (name, labels, rest) = match line.find('{') {
-        Some(open) => {
-            let (labels, rest) = labels(&line[open + 1..])?;
-            (&line[..open], labels, rest)
-        }
-        None => {
-            let (name, rest) = line.split_once(' ')?;
-            (name, BTreeMap::new(), rest)
-        }
+    let (name, labels, rest) = if let Some((name, behind)) = line.split_once('{') {
+        let (labels, rest) = labels(behind)?;
+        (name, labels, rest)
+    } else {
+        let (name, rest) = line.split_once(' ')?;
+        (name, BTreeMap::new(), rest)
     };
     // A time stamp may follow the value.
     let value = rest.split_whitespace().next()?.parse().ok()?;

@@ -23,7 +23,7 @@ pub fn render(view: &View, rows: Option<usize>) -> String {
     }
     let processes = processes(&view.processes);
     let consumers = consumers(&view.consumers);
-    let before = text.lines().count() + lines(&processes) + lines(&consumers);
+    let before = text.lines().count() + lines(processes.as_ref()) + lines(consumers.as_ref());
     let mut partitions: Vec<&Partition> = view.partitions.iter().collect();
     let mut left_out = 0;
     // A line above each table, one for the header of this one, and one that says what is left out.
@@ -44,8 +44,8 @@ pub fn render(view: &View, rows: Option<usize>) -> String {
     text
 }
 
-fn lines(table: &Option<Table>) -> usize {
-    table.as_ref().map_or(0, |table| 1 + table.to_string().lines().count())
+fn lines(table: Option<&Table>) -> usize {
+    table.map_or(0, |table| 1 + table.to_string().lines().count())
 }
 
 fn headline(view: &View) -> String {

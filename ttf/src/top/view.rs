@@ -55,6 +55,7 @@ pub struct Process {
 
 /// A partition of the processor's inputs.
 #[derive(Debug, Default, Serialize)]
+#[expect(clippy::struct_field_names, reason = "a partition is known by its number")]
 pub struct Partition {
     pub partition: i32,
     /// The worker; `None` when nobody is known to have it.

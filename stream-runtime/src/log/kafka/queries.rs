@@ -142,7 +142,8 @@ impl Queries {
             .client(Isolation::ReadUncommitted)?
             .fetch_group_list(Some(group), timeout)
             .map_err(|error| classify(&error, &format!("asking who is in group `{group}`"), None))?;
-        let members = groups.groups().iter().filter(|info| info.name() == group).flat_map(|info| info.members());
+        let members =
+            groups.groups().iter().filter(|info| info.name() == group).flat_map(rdkafka::groups::GroupInfo::members);
         Ok(members.map(|info| GroupMember::new(info.id(), info.client_host(), info.assignment())).collect())
     }
 

@@ -1,3 +1,5 @@
+use std::fmt::Write;
+
 use super::*;
 
 fn page(ordinal: u32, partitions: &[i32], lag: i64) -> String {
@@ -5,12 +7,14 @@ fn page(ordinal: u32, partitions: &[i32], lag: i64) -> String {
         "ttf_processor_partitions 4\nttf_processor_open_transaction_age_seconds{{worker=\"ttf-processor-{ordinal}-0\"}} 0.1\n"
     );
     for partition in partitions {
-        text += &format!(
+        writeln!(
+            text,
             "ttf_processor_partition_owned{{partition=\"{partition}\",worker=\"ttf-processor-{ordinal}-0\"}} 1\n\
              ttf_consumer_lag_records{{group=\"ttf-processor\",partition=\"{partition}\",topic=\"e\"}} {lag}\n\
              ttf_consumer_lag_records{{group=\"ttf-processor\",partition=\"{partition}\",topic=\"x\"}} 1\n\
-             ttf_consumer_oldest_unprocessed_seconds{{group=\"ttf-processor\",partition=\"{partition}\",topic=\"e\"}} 2.5\n"
-        );
+             ttf_consumer_oldest_unprocessed_seconds{{group=\"ttf-processor\",partition=\"{partition}\",topic=\"e\"}} 2.5"
+        )
+        .unwrap();
     }
     text
 }
