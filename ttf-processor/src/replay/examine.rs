@@ -170,31 +170,10 @@ impl Comparison<'_> {
                 _ => (class_of(&fields), fields),
             };
         };
-        let recomputed = self.record(record, started);
+        let recomputed = in_guise_of(record, started);
         fields.extend(compare::records(record, &recomputed));
         fields.extend(self.state(self.known(name), started));
         (class_of(&fields), fields)
-    }
-
-    /// What a record of this attempt must say, in the guise of the one that was emitted.
-    fn record(&self, guise: &TtfRecord, started: &Started<'_>) -> TtfRecord {
-        let content = started.content.clone();
-        TtfRecord {
-            journey_version: content.journey_version,
-            status: content.status,
-            signup_at: content.signup_at,
-            completed_at: content.completed_at,
-            total_ms: content.total_ms,
-            stages: content.stages,
-            current_stage: content.current_stage,
-            efficiency_score: content.efficiency_score,
-            breach_level: content.breach_level,
-            segments: content.segments,
-            experiments: content.experiments,
-            release: content.release,
-            cause_event_id: content.cause_event_id,
-            ..guise.clone()
-        }
     }
 
     fn known(&self, (journey, attempt): &AttemptName) -> Option<&AttemptState> {
@@ -252,6 +231,27 @@ impl Comparison<'_> {
         };
         let finding = Finding { class: Class::Differs, journey: String::new(), attempt: String::new(), fields };
         (!finding.fields.is_empty()).then_some(finding)
+    }
+}
+
+/// What a record of this attempt must say, in the guise of the one that was emitted.
+fn in_guise_of(guise: &TtfRecord, started: &Started<'_>) -> TtfRecord {
+    let content = started.content.clone();
+    TtfRecord {
+        journey_version: content.journey_version,
+        status: content.status,
+        signup_at: content.signup_at,
+        completed_at: content.completed_at,
+        total_ms: content.total_ms,
+        stages: content.stages,
+        current_stage: content.current_stage,
+        efficiency_score: content.efficiency_score,
+        breach_level: content.breach_level,
+        segments: content.segments,
+        experiments: content.experiments,
+        release: content.release,
+        cause_event_id: content.cause_event_id,
+        ..guise.clone()
     }
 }
 

@@ -3,18 +3,14 @@
 use std::{
     collections::BTreeMap,
     iter::Peekable,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use stream_runtime::{
     keyed::Codec as _,
-    log::{Isolation, Log, Position, Reader, RecordRef, TopicPartition, partitioner},
+    log::{Log, RecordRef, TopicPartition, partitioner},
 };
 use telemetry_schemas::{Codec, EventTime, Millis, RecordKey, Subject, TtfBreach, TtfRecord, key::SEPARATOR, topics};
 use ttf_processor::{
@@ -26,15 +22,13 @@ use ttf_processor::{
 
 use super::{
     progress::Progress,
+    reading::{Readers, Reading},
     shelf::{Entries, Scratch, Shelf},
+    standing::{Standing, changelog_end},
     values::{Fresh, Raw},
-    window::{self, CALL, InputWindow, Range, patiently},
+    window::{self, InputWindow, Range},
 };
 
-const POLL: Duration = Duration::from_millis(20);
-const POLL_RECORDS: usize = 5_000;
-/// A partition that brings nothing for so long is given up.
-const STALL: Duration = Duration::from_secs(60);
 /// What was written so shortly before a look may be half of a transaction whose other half is not visible yet; none
 /// is open for longer.
 const TRANSACTION: i64 = 30_000;
@@ -94,6 +88,8 @@ pub struct Gathering {
     breaches: Shelf<Raw>,
     /// What holds for the users of each partition.
     terms: BTreeMap<i32, Terms>,
+    standing: Option<Standing>,
+    readers: Readers,
     pub read: Read,
     pub windows: Vec<InputWindow>,
 }
@@ -107,6 +103,8 @@ impl Gathering {
             records: Shelf::new(scratch, "records", memory / 4)?,
             breaches: Shelf::new(scratch, "breaches", memory / 4)?,
             terms: BTreeMap::new(),
+            standing: None,
+            readers: Readers::new(),
             read: Read::default(),
             windows: Vec::new(),
         })
@@ -120,11 +118,14 @@ impl Gathering {
         self.breaches.clear()?;
         self.terms.clear();
 
-        let begun = EventTime(service_kit::clock::now_ms());
-        let mut reading = Reading::new(sources, progress)?;
+        let standing = match self.standing.take() {
+            Some(standing) if standing.is_fresh() => standing,
+            _ => Standing::ask(sources)?,
+        };
+        let mut reading = Reading { sources, progress, readers: std::mem::take(&mut self.readers) };
         let mut views = Vec::new();
         for partition in &slice.inputs {
-            views.push(self.inputs(&mut reading, *partition)?);
+            views.push(self.inputs(&mut reading, &standing, *partition)?);
         }
         let now = EventTime(service_kit::clock::now_ms());
         let mut outputs_complete = true;
@@ -141,10 +142,9 @@ impl Gathering {
             }
         }
         for view in views {
-            let moved = !sources.exclusive
-                && patiently(|| sources.log.end_offset(&view.changelog, Isolation::ReadUncommitted, CALL))?
-                    != view.changelog_end;
-            let last_written_ms = known_until[&view.window.partition].unwrap_or(last_output_ms);
+            let partition = view.window.partition;
+            let moved = !sources.exclusive && changelog_end(sources, partition)? != standing.changelog_ends[&partition];
+            let last_written_ms = known_until[&partition].unwrap_or(last_output_ms);
             let terms = Terms {
                 now,
                 sure_until: view
@@ -153,24 +153,22 @@ impl Gathering {
                     .min(EventTime(last_written_ms.saturating_sub(SETTLING.0))),
                 window: view.told,
                 outputs_complete,
-                moving_since: moved.then(|| EventTime(begun.0 - TRANSACTION)),
+                moving_since: moved.then(|| EventTime(standing.as_of.0 - TRANSACTION)),
             };
-            self.terms.insert(view.window.partition, terms);
+            self.terms.insert(partition, terms);
             self.windows.push(view.window);
         }
+        self.readers = reading.readers;
+        self.standing = Some(standing);
         Ok(())
     }
 
     /// Erasures, then events: the markers keep out what was received before them.
-    fn inputs(&mut self, reading: &mut Reading<'_>, partition: i32) -> anyhow::Result<InputView> {
+    fn inputs(&mut self, reading: &mut Reading<'_>, standing: &Standing, partition: i32) -> anyhow::Result<InputView> {
         let sources = reading.sources;
         let log = &*sources.log;
-        let changelog = TopicPartition::new(topics::TTF_STATE, partition);
-        let changelog_end = patiently(|| log.end_offset(&changelog, Isolation::ReadUncommitted, CALL))?;
         let inputs = [topics::EVENTS, topics::ERASURES].map(|topic| TopicPartition::new(topic, partition));
-        let committed = window::committed(log, &inputs)?;
-        let processed =
-            |at: &TopicPartition| committed.iter().find(|known| known.at == *at).and_then(|known| known.next);
+        let processed = |at: &TopicPartition| standing.committed.get(at).copied();
         let mut unprocessed_since = None;
         for at in &inputs {
             if let Some(next) = processed(at) {
@@ -192,7 +190,7 @@ impl Gathering {
             self.take(sources, record)
         })?;
         let told = window.as_told(sources.from, first, EventTime(service_kit::clock::now_ms()));
-        Ok(InputView { window, told, changelog, changelog_end, unprocessed_since })
+        Ok(InputView { window, told, unprocessed_since })
     }
 
     fn take(&mut self, sources: &Sources, record: &RecordRef<'_>) -> anyhow::Result<()> {
@@ -373,70 +371,7 @@ fn of_user<V>(entries: &mut Peekable<Entries<'_, V>>, user: &[u8]) -> anyhow::Re
 struct InputView {
     window: InputWindow,
     told: Window,
-    changelog: TopicPartition,
-    /// Before anything was read.
-    changelog_end: i64,
     unprocessed_since: Option<EventTime>,
-}
-
-/// Reads ranges one after the other.
-struct Reading<'a> {
-    sources: &'a Sources,
-    reader: Box<dyn Reader>,
-    progress: &'a mut Progress,
-}
-
-impl<'a> Reading<'a> {
-    fn new(sources: &'a Sources, progress: &'a mut Progress) -> anyhow::Result<Self> {
-        Ok(Self { reader: sources.log.reader(Isolation::ReadCommitted)?, sources, progress })
-    }
-
-    fn read(
-        &mut self,
-        range: &Range,
-        visit: &mut dyn FnMut(&RecordRef<'_>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        if range.len() == 0 {
-            return Ok(());
-        }
-        self.reader.assign(&[(range.at.clone(), Position::Offset(range.start))])?;
-        let mut reached = range.start;
-        let mut moved = Instant::now();
-        while reached < range.end {
-            if self.sources.stop.load(Ordering::Relaxed) {
-                bail!("stopped");
-            }
-            let mut failure = None;
-            let polled = self.reader.poll(POLL_RECORDS, POLL, &mut |record| {
-                if failure.is_none() && record.offset < range.end {
-                    failure = visit(record).err();
-                }
-            });
-            if let Some(failure) = failure {
-                return Err(failure);
-            }
-            match polled {
-                Ok(_) => {}
-                Err(error) if error.is_retriable() => tracing::debug!(%error, "replay waits for the log"),
-                Err(error) => return Err(error).with_context(|| format!("cannot read {}", range.at)),
-            }
-            let position = self.reader.position(&range.at).unwrap_or(reached).min(range.end);
-            if position > reached {
-                self.progress.advance((position - reached).unsigned_abs());
-                reached = position;
-                moved = Instant::now();
-            }
-            if moved.elapsed() > STALL {
-                bail!(
-                    "{} has brought nothing for {} s at offset {reached} of {}",
-                    range.at,
-                    STALL.as_secs(),
-                    range.end
-                );
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

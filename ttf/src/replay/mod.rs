@@ -1,14 +1,16 @@
 //! `ttf replay`: works the journeys out from the events again, holds the result against what was emitted, and puts
 //! right what differs. What it promises is in `docs/replay.md`.
 //!
-//! - [`window`]: which records are read; [`gather`]: reading them, user by user; [`shelf`], [`values`]: in bounded
-//!   memory; [`progress`]: how far it is.
+//! - [`window`], [`standing`]: which records are read; [`gather`], [`reading`]: reading them, user by user; [`shelf`],
+//!   [`values`]: in bounded memory; [`progress`]: how far it is.
 //! - [`exclusive`]: keeping the processor out; [`write`]: the transactions.
 
 mod exclusive;
 mod gather;
 mod progress;
+mod reading;
 mod shelf;
+mod standing;
 mod values;
 mod window;
 mod write;
