@@ -57,10 +57,8 @@ pub fn reset(brokers: &str, args: &ResetArgs) -> anyhow::Result<Reset> {
         deleted.extend(CATALOGUE.iter().filter(|topic| topic.name != EVENTS).map(|topic| topic.name.to_owned()));
     }
     for group in &groups {
-        // A member that was killed stays in its group for a session time-out.
         until(group, || match &block_on(admin.delete_groups(&[group], &options))?[..] {
-            // A new broker has no coordinator yet.
-            [Err((_, Code::NonEmptyGroup | Code::CoordinatorNotAvailable | Code::NotCoordinator))] => Ok(false),
+            [Err((_, code))] if is_passing(*code) => Ok(false),
             [Err((_, code))] if *code != Code::GroupIdNotFound => bail!("cannot delete group {group}: {code}"),
             _ => Ok(true),
         })?;
@@ -87,6 +85,12 @@ pub fn reset(brokers: &str, args: &ResetArgs) -> anyhow::Result<Reset> {
         })?;
     }
     Ok(Reset { groups: groups.len(), deleted: deleted.len(), created: created.len() })
+}
+
+/// A member that was killed stays in its group for a session time-out, and a new broker has no coordinator yet.
+fn is_passing(code: Code) -> bool {
+    use Code::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NonEmptyGroup, NotCoordinator};
+    matches!(code, NonEmptyGroup | CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
 }
 
 fn exists(admin: &AdminClient<DefaultClientContext>, name: &str) -> anyhow::Result<bool> {
