@@ -9,7 +9,7 @@ use rdkafka::{
     util::IntoOpaque,
 };
 
-use crate::log::{Committed, Headers, LogError, NewRecord, NextOffset, NoHeaders, Position, RecordRef, TopicPartition};
+use crate::log::{Committed, Headers, LogError, NewRecord, NextOffset, Position, RecordRef, TopicPartition};
 
 /// A record as librdkafka takes it.
 pub(super) fn to_send<O: IntoOpaque>(record: &NewRecord, opaque: O) -> BaseRecord<'_, [u8], [u8], O> {
@@ -32,11 +32,6 @@ pub(super) fn to_send<O: IntoOpaque>(record: &NewRecord, opaque: O) -> BaseRecor
 
 /// Lends a message to the visitor.
 pub(super) fn lend(message: &BorrowedMessage<'_>, visit: &mut dyn FnMut(&RecordRef<'_>)) {
-    let lent = message.headers().map(Lent);
-    let headers: &dyn Headers = match &lent {
-        Some(headers) => headers,
-        None => &NoHeaders,
-    };
     visit(&RecordRef {
         topic: message.topic(),
         partition: message.partition(),
@@ -44,24 +39,24 @@ pub(super) fn lend(message: &BorrowedMessage<'_>, visit: &mut dyn FnMut(&RecordR
         timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
         key: message.key(),
         value: message.payload(),
-        headers,
+        headers: &Lent(message),
     });
 }
 
-/// The headers of a message that librdkafka owns.
-struct Lent<'a>(&'a BorrowedHeaders);
+/// The headers of a message that librdkafka owns, which takes them apart when they are first asked for.
+struct Lent<'a>(&'a BorrowedMessage<'a>);
 
 impl Headers for Lent<'_> {
     fn len(&self) -> usize {
-        self.0.count()
+        self.0.headers().map_or(0, BorrowedHeaders::count)
     }
 
     fn at(&self, index: usize) -> (&str, &[u8]) {
         // rdkafka panics on a name that is not UTF-8. Anyone who may write to a topic could send one: such a
         // header reads as an empty name without a value, and the record is read on.
-        match catch_unwind(AssertUnwindSafe(|| self.0.get(index))) {
-            Ok(header) => (header.key, header.value.unwrap_or_default()),
-            Err(_) => ("", &[]),
+        match catch_unwind(AssertUnwindSafe(|| self.0.headers().map(|headers| headers.get(index)))) {
+            Ok(Some(header)) => (header.key, header.value.unwrap_or_default()),
+            Ok(None) | Err(_) => ("", &[]),
         }
     }
 }
