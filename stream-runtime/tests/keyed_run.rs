@@ -35,6 +35,7 @@ fn options(state_dir: &Path, commit_interval: &str) -> KeyedOptions {
         commit_interval: commit_interval.parse::<HumanDuration>().unwrap(),
         commit_records: 1_000,
         commit_bytes: ByteSize::from_bytes(1 << 20),
+        cache: ByteSize::from_bytes(1 << 20),
         timer_grace: "0s".parse().unwrap(),
         poison_share: 0.5,
         poison_minimum: 100,

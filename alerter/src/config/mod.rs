@@ -139,6 +139,7 @@ impl AlerterConfig {
             commit_interval: self.commit_interval,
             commit_records: 5_000,
             commit_bytes: ByteSize::from_bytes(8 << 20),
+            cache: ByteSize::from_bytes(16 << 20),
             timer_grace: HumanDuration::from_millis(0),
             poison_share: 0.5,
             poison_minimum: 100,

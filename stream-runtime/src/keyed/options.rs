@@ -22,6 +22,8 @@ pub struct RuntimeConfig {
     pub commit_records: usize,
     /// … or when its changed state holds about this many bytes.
     pub commit_bytes: ByteSize,
+    /// States that were looked up lately are kept at hand in about this much memory.
+    pub cache: ByteSize,
     /// How long after its due time a timer waits for records that were received before it.
     pub timer_grace: HumanDuration,
     /// Stop when more than this share of the last records could not be processed (0.0–1.0).
@@ -104,6 +106,8 @@ pub struct KeyedOptions {
     pub commit_interval: Duration,
     pub commit_records: usize,
     pub commit_bytes: usize,
+    /// See [`RuntimeConfig::cache`]. Shared evenly by the partitions of a worker, and by the workers.
+    pub cache_bytes: usize,
     pub timer_grace: Duration,
     /// How often end offsets are asked for while a timer is due.
     pub timer_interval: Duration,
@@ -155,6 +159,7 @@ impl KeyedOptions {
             commit_interval: config.commit_interval.as_std(),
             commit_records: config.commit_records,
             commit_bytes: config.commit_bytes.as_usize(),
+            cache_bytes: config.cache.as_usize(),
             timer_grace: config.timer_grace.as_std(),
             timer_interval: Duration::from_secs(1),
             timer_batch: 10_000,

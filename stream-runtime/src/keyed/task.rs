@@ -6,7 +6,7 @@ use super::{
     Codec, Context, Effect, KeyedProcessor, Shared, changelog,
     due::DueHeader,
     marker,
-    overlay::{LookupError, Overlay},
+    overlay::{Flush, LookupError, Overlay},
     restore::Restored,
     scan::{Scan, Scanner},
     store::{ChangelogId, Meta, Sealed, StoreBatch, TaskStore, TimerEntry},
@@ -142,12 +142,10 @@ impl<P: KeyedProcessor> Task<P> {
         let applied = match shared.codec.decode(record) {
             Ok(None) => Ok(Applied::Skipped),
             Ok(Some(input)) => match overlay.touch(record.key.unwrap_or_default(), store, &*shared.codec) {
-                Ok(entry) => {
+                Ok(place) => {
+                    let entry = overlay.entry(place);
                     let effect = shared.processor.on_record(&ctx, &entry.key, &mut entry.after, input);
-                    entry.note(effect);
-                    if effect == Effect::Changed {
-                        overlay.grow(record.size());
-                    }
+                    overlay.note(place, effect, record.size());
                     Ok(Applied::Taken)
                 }
                 Err(LookupError::Key(poison)) => Err(poison),
@@ -158,8 +156,7 @@ impl<P: KeyedProcessor> Task<P> {
         let applied = applied.unwrap_or_else(|poison| {
             let notice = shared.codec.encode_poison(record, &poison, ctx.now_ms);
             shared.metrics.poison.with_label_values(&[record.topic, poison.code]).inc();
-            overlay.grow(notice.size());
-            overlay.rejected.push(notice);
+            overlay.reject(notice);
             Applied::Poison
         });
         position.advance(record);
@@ -198,12 +195,12 @@ impl<P: KeyedProcessor> Task<P> {
             self.overlay.orphans.push(timer.clone());
             return Ok(());
         }
-        let touched = self.overlay.touch(timer.key(), &self.store, &*shared.codec)?;
+        let place = self.overlay.touch(timer.key(), &self.store, &*shared.codec)?;
+        let touched = self.overlay.entry(place);
         // Records of the same transaction may have moved or ended it.
         let wanted = touched.after.as_ref().and_then(|state| processor.next_due(state));
         let Some(due_ms) = wanted.filter(|due_ms| *due_ms <= complete_until_ms) else { return Ok(()) };
         processor.on_timer(&ctx, &touched.key, &mut touched.after, complete_until_ms);
-        touched.note(Effect::Changed);
         shared.metrics.timers_fired.inc();
         let then = touched.after.as_ref().and_then(|state| processor.next_due(state));
         anyhow::ensure!(
@@ -211,6 +208,7 @@ impl<P: KeyedProcessor> Task<P> {
             "the processor left a timer where it was (partition {}): it would fire for ever",
             self.partition
         );
+        self.overlay.note(place, Effect::Changed, 0);
         Ok(())
     }
 
@@ -249,8 +247,9 @@ impl<P: KeyedProcessor> Task<P> {
             }
         }
         let header = DueHeader::new(&shared.options.timer_fingerprint);
-        for entry in self.overlay.changed_mut() {
-            // Decoded when it is touched, too: a copy kept from then on would cost as much for every key, changed or not.
+        for place in self.overlay.changed() {
+            let entry = self.overlay.entry(place);
+            // Decoded once more: a copy kept from the first touch on would cost as much for every key, changed or not.
             let before = entry.stored.as_ref().map(|sealed| codec.decode_state(sealed.state())).transpose();
             entry.before = before.map_err(|poison| Setback::new(Verdict::Fatal, poison.to_string()))?;
             processor.on_flush(&ctx, &entry.key, entry.before.as_ref(), &mut entry.after, &mut outputs);
@@ -267,13 +266,14 @@ impl<P: KeyedProcessor> Task<P> {
                     if same {
                         None
                     } else {
-                        batch.put(&self.store, &entry.key_bytes, &bytes, old_due, due);
+                        entry.flushed = Flush::Put(batch.put(&self.store, &entry.key_bytes, &bytes, old_due, due));
                         flushed.first_due_ms = earlier(flushed.first_due_ms, due);
                         Some(Some((bytes, due)))
                     }
                 }
                 None if entry.stored.is_some() => {
                     batch.delete(&self.store, &entry.key_bytes, old_due);
+                    entry.flushed = Flush::Deleted;
                     Some(None)
                 }
                 None => None,
@@ -310,11 +310,13 @@ impl<P: KeyedProcessor> Task<P> {
     }
 
     /// Notes that what was flushed is committed and in the store.
-    pub fn committed(&mut self, processor: &P, flushed: Flushed) {
-        for entry in self.overlay.changed_mut() {
+    /// At most about `cache_bytes` of states are kept at hand for the next transactions.
+    pub fn committed(&mut self, processor: &P, flushed: Flushed, cache_bytes: usize) {
+        for place in self.overlay.changed() {
+            let entry = self.overlay.entry(place);
             processor.observe_committed(self.partition, &entry.key, entry.before.as_ref(), entry.after.as_ref());
         }
-        self.overlay.clear();
+        self.overlay.committed(cache_bytes);
         self.changelog_end = None;
         for input in &mut self.inputs {
             input.committed = input.next;

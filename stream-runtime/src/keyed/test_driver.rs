@@ -304,6 +304,8 @@ fn options(setup: &Setup, clock: &ManualClock) -> KeyedOptions {
         commit_interval: Duration::from_secs(3600),
         commit_records: usize::MAX,
         commit_bytes: usize::MAX,
+        // Small, so that tests see states come and go.
+        cache_bytes: 4_096,
         timer_grace: setup.timer_grace,
         timer_interval: Duration::ZERO,
         timer_batch: 1_000,

@@ -622,6 +622,7 @@ fn options(setup: &Setup, random: &mut StdRng) -> KeyedOptions {
         commit_interval,
         commit_records,
         commit_bytes,
+        cache_bytes: if random.random_bool(0.5) { 0 } else { 2_000 },
         timer_grace: TIMER_GRACE,
         timer_interval: Duration::ZERO,
         timer_batch,

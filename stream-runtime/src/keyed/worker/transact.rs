@@ -33,9 +33,10 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         fail::fail_point!("keyed::before_store");
         batch.commit()?;
         fail::fail_point!("keyed::after_store");
+        let cache_bytes = shared.options.cache_bytes / (shared.options.workers * self.tasks.len()).max(1);
         for (task, flushed) in self.tasks.values_mut().zip(flushed) {
             shared.metrics.records_out.inc_by(flushed.records as u64);
-            task.committed(&shared.processor, flushed);
+            task.committed(&shared.processor, flushed, cache_bytes);
         }
         shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
         Ok(())
