@@ -339,7 +339,7 @@ fn a_transaction_is_committed_by_time_by_count_and_by_size() {
     let bounds: [(&str, Change, usize); 3] = [
         ("time", |options| options.commit_interval = Duration::ZERO, 1),
         ("count", |options| options.commit_records = 4, 4),
-        ("size", |options| options.commit_bytes = 5_000, 40),
+        ("size", |options| options.commit_bytes = 15_000, 40),
     ];
     for (bound, change, enough) in bounds {
         let mut driver = driver();

@@ -76,9 +76,8 @@ impl<P: KeyedProcessor> Generation<P> {
         self.entries.push(Some(entry));
         let entries = &self.entries;
         // An entry that has moved on is found no more: any hash will do.
-        self.index.insert_unique(hash, at, |at| {
-            entries[*at].as_ref().map_or(0, |entry| hasher.hash_one(&*entry.key_bytes))
-        });
+        self.index
+            .insert_unique(hash, at, |at| entries[*at].as_ref().map_or(0, |entry| hasher.hash_one(&*entry.key_bytes)));
         at
     }
 
