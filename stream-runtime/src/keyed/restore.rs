@@ -9,7 +9,7 @@ mod write;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -40,6 +40,7 @@ pub struct Restored {
 /// A restore that runs on a thread of its own; dropping it stops the thread.
 pub struct Restore {
     cancel: Arc<AtomicBool>,
+    writing: Arc<AtomicUsize>,
     results: mpsc::Receiver<anyhow::Result<Restored>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -63,22 +64,29 @@ impl Restore {
         let cancel = Arc::new(AtomicBool::new(false));
         let (sender, results) = mpsc::channel();
         let cancelled = cancel.clone();
+        let writing = Arc::new(AtomicUsize::new(0));
+        let written = writing.clone();
         let thread = std::thread::Builder::new()
             .name(format!("{}-restore", shared.options.app))
             .spawn(move || {
-                let job = Job { shared: &shared, cancelled: &cancelled, results: &sender };
+                let job = Job { shared: &shared, cancelled: &cancelled, writing: &written, results: &sender };
                 if let Err(error) = job.run(tasks, &wipe) {
                     // The receiver is gone when nobody waits for the restore any more.
                     let _ = sender.send(Err(error));
                 }
             })
             .context("cannot start the restore thread")?;
-        Ok(Self { cancel, results, thread: Some(thread) })
+        Ok(Self { cancel, writing, results, thread: Some(thread) })
     }
 
-    /// True when the thread has nothing more to do: everything it has to report can be polled.
+    /// True when there is nothing more to do: everything there is to report can be polled.
     pub fn is_over(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// True while something that was read is being written.
+    pub fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::SeqCst) > 0
     }
 
     /// What has happened since the last call.
@@ -135,6 +143,8 @@ impl Restoring {
 struct Job<'a, P: KeyedProcessor, C> {
     shared: &'a Shared<P, C>,
     cancelled: &'a AtomicBool,
+    /// Orders that are on their way to the writer or being carried out.
+    writing: &'a AtomicUsize,
     results: &'a mpsc::Sender<anyhow::Result<Restored>>,
 }
 

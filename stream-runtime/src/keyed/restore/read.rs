@@ -54,7 +54,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
         orders: &mpsc::SyncSender<Order>,
     ) -> anyhow::Result<()> {
         let options = &self.shared.options;
-        if hand_over_complete(restoring, orders, |task| Some(task.meta.changelog_position)) == Written::Stopped {
+        if self.hand_over_complete(restoring, orders, |task| Some(task.meta.changelog_position)) == Written::Stopped {
             return Ok(());
         }
         if restoring.is_empty() {
@@ -90,7 +90,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
                     last_progress = Instant::now();
                 }
             }
-            if hand_over_complete(restoring, orders, |task| reader.position(&task.changelog)) == Written::Stopped {
+            if self.hand_over_complete(restoring, orders, |task| reader.position(&task.changelog)) == Written::Stopped {
                 return Ok(());
             }
             if restoring.iter().map(|task| task.run.size()).sum::<usize>() >= GATHERED_BYTES {
@@ -102,6 +102,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
                     meta: task.meta.clone(),
                     run: std::mem::replace(&mut task.run, Run::with_room(room)),
                 });
+                self.writing.fetch_add(1, Ordering::SeqCst);
                 if orders.send(Order::Write(parts.collect())).is_err() {
                     return Ok(());
                 }
@@ -115,6 +116,31 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
         }
         Ok(())
     }
+
+    /// Hands over the tasks that have reached their bound.
+    fn hand_over_complete(
+        &self,
+        restoring: &mut Vec<Restoring>,
+        orders: &mpsc::SyncSender<Order>,
+        position: impl Fn(&Restoring) -> Option<i64>,
+    ) -> Written {
+        let mut at = 0;
+        while at < restoring.len() {
+            let task = &restoring[at];
+            match position(task) {
+                Some(position) if position >= task.bound => {
+                    let mut task = restoring.swap_remove(at);
+                    task.meta.changelog_position = position;
+                    self.writing.fetch_add(1, Ordering::SeqCst);
+                    if orders.send(Order::Complete(Box::new(task))).is_err() {
+                        return Written::Stopped;
+                    }
+                }
+                _ => at += 1,
+            }
+        }
+        Written::On
+    }
 }
 
 fn start_of(task: &Restoring) -> Position {
@@ -122,29 +148,6 @@ fn start_of(task: &Restoring) -> Position {
         0 => Position::Beginning,
         offset => Position::Offset(offset),
     }
-}
-
-/// Hands over the tasks that have reached their bound.
-fn hand_over_complete(
-    restoring: &mut Vec<Restoring>,
-    orders: &mpsc::SyncSender<Order>,
-    position: impl Fn(&Restoring) -> Option<i64>,
-) -> Written {
-    let mut at = 0;
-    while at < restoring.len() {
-        let task = &restoring[at];
-        match position(task) {
-            Some(position) if position >= task.bound => {
-                let mut task = restoring.swap_remove(at);
-                task.meta.changelog_position = position;
-                if orders.send(Order::Complete(Box::new(task))).is_err() {
-                    return Written::Stopped;
-                }
-            }
-            _ => at += 1,
-        }
-    }
-    Written::On
 }
 
 /// Takes the records of one poll into the runs of their tasks.

@@ -1,6 +1,6 @@
 //! Writes what was read, and completes the tasks that have all of it.
 
-use std::sync::mpsc;
+use std::sync::{atomic::Ordering, mpsc};
 
 use super::{Job, Restored, Restoring, timers};
 use crate::keyed::{
@@ -41,6 +41,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
                 }
                 Order::Complete(task) => self.complete(*task)?,
             }
+            self.writing.fetch_sub(1, Ordering::SeqCst);
         }
         Ok(())
     }

@@ -175,7 +175,7 @@ fn live<P: KeyedProcessor, C: Codec<P>>(
 /// Waits until the restore is done or can only go on when others do something: nothing moves between two orders.
 fn settle<P: KeyedProcessor, C: Codec<P>>(worker: &Worker<P, C>, log: &SimulatedLog) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    while !worker.is_restore_over() && !log.is_reader_blocked() {
+    while !worker.is_restore_over() && (worker.is_restore_writing() || !log.is_reader_blocked()) {
         ensure!(Instant::now() < deadline, "the restore neither ends nor waits for anything");
         std::thread::sleep(Duration::from_micros(20));
     }
