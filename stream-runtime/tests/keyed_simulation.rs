@@ -65,7 +65,11 @@ fn publish(simulation: &mut Simulation<'_, Ledger, Ledger>, number: &mut u64) {
         1..5 => input(&Input::Forget { topic: topic.to_owned() }),
         5 => input(&Input::Look),
         6 => input(&Input::Skip),
-        _ => input(&Input::Add { topic: topic.to_owned(), number: *number, received_ms: simulation.now_ms() }),
+        _ => {
+            let received_ms = simulation.now_ms();
+            let at_ms = received_ms - [0, 10_000][simulation.random().random_range(0..2)];
+            input(&Input::Add { topic: topic.to_owned(), number: *number, received_ms, at_ms })
+        }
     };
     simulation.publish(NewRecord::new(topic, key, value));
 }

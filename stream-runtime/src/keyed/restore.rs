@@ -40,7 +40,6 @@ pub struct Restored {
 /// A restore that runs on a thread of its own; dropping it stops the thread.
 pub struct Restore {
     cancel: Arc<AtomicBool>,
-    writing: Arc<AtomicUsize>,
     results: mpsc::Receiver<anyhow::Result<Restored>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -64,29 +63,21 @@ impl Restore {
         let cancel = Arc::new(AtomicBool::new(false));
         let (sender, results) = mpsc::channel();
         let cancelled = cancel.clone();
-        let writing = Arc::new(AtomicUsize::new(0));
-        let written = writing.clone();
+        let running = Running::new(shared.restores.clone());
         let thread = std::thread::Builder::new()
             .name(format!("{}-restore", shared.options.app))
             .spawn(move || {
-                let job = Job { shared: &shared, cancelled: &cancelled, writing: &written, results: &sender };
+                // Dropped in this order: when nothing runs any more, nothing is left to be reported.
+                let _running = running;
+                let sender = sender;
+                let job = Job { shared: &shared, cancelled: &cancelled, results: &sender };
                 if let Err(error) = job.run(tasks, &wipe) {
                     // The receiver is gone when nobody waits for the restore any more.
                     let _ = sender.send(Err(error));
                 }
             })
             .context("cannot start the restore thread")?;
-        Ok(Self { cancel, writing, results, thread: Some(thread) })
-    }
-
-    /// True when there is nothing more to do: everything there is to report can be polled.
-    pub fn is_over(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
-    /// True while something that was read is being written.
-    pub fn is_writing(&self) -> bool {
-        self.writing.load(Ordering::SeqCst) > 0
+        Ok(Self { cancel, results, thread: Some(thread) })
     }
 
     /// What has happened since the last call.
@@ -113,6 +104,44 @@ impl Drop for Restore {
             // Its panic was reported by itself; here it only has to be gone before the stores are handed over.
             let _ = thread.join();
         }
+    }
+}
+
+/// What the restores of a process are doing.
+#[derive(Debug, Default)]
+pub struct Activity {
+    running: AtomicUsize,
+    /// Orders that are on their way to a writer or being carried out.
+    writing: AtomicUsize,
+}
+
+impl Activity {
+    /// True while a restore has not ended.
+    pub fn is_running(&self) -> bool {
+        self.running.load(Ordering::SeqCst) > 0
+    }
+
+    /// True while something that was read is being written.
+    pub fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// A restore that has not ended.
+struct Running(Arc<Activity>);
+
+impl Running {
+    fn new(activity: Arc<Activity>) -> Self {
+        activity.running.fetch_add(1, Ordering::SeqCst);
+        Self(activity)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // What a failed writer has left undone nobody waits for.
+        self.0.writing.store(0, Ordering::SeqCst);
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -143,8 +172,6 @@ impl Restoring {
 struct Job<'a, P: KeyedProcessor, C> {
     shared: &'a Shared<P, C>,
     cancelled: &'a AtomicBool,
-    /// Orders that are on their way to the writer or being carried out.
-    writing: &'a AtomicUsize,
     results: &'a mpsc::Sender<anyhow::Result<Restored>>,
 }
 

@@ -6,7 +6,9 @@ use anyhow::{Context as _, bail, ensure};
 use parking_lot::Mutex;
 use service_kit::Kit;
 
-use super::{Codec, KeyedOptions, KeyedProcessor, metrics::KeyedMetrics, store::Stores, worker::Worker};
+use super::{
+    Codec, KeyedOptions, KeyedProcessor, metrics::KeyedMetrics, restore::Activity, store::Stores, worker::Worker,
+};
 use crate::{lag::LagMeter, log::Log, transaction::while_unavailable};
 
 /// Longest wait for records: how fast a worker notices a due timer, a restored store or a shutdown.
@@ -23,6 +25,7 @@ pub(crate) struct Shared<P, C> {
     pub lag: Arc<LagMeter>,
     /// Partitions some worker of this process has.
     pub owned: Mutex<BTreeSet<i32>>,
+    pub restores: Arc<Activity>,
 }
 
 impl<P: KeyedProcessor, C: Codec<P>> Shared<P, C> {
@@ -52,7 +55,17 @@ impl<P: KeyedProcessor, C: Codec<P>> Shared<P, C> {
         ensure!((0.0..=1.0).contains(&options.poison_share), "`poison_share` must be between 0 and 1");
         let metrics = KeyedMetrics::new(kit.metrics(), &options.metrics_prefix);
         let lag = LagMeter::new(kit.metrics(), &options.group);
-        Ok(Arc::new(Self { options, log, processor, codec, stores, metrics, lag, owned: Mutex::default() }))
+        Ok(Arc::new(Self {
+            options,
+            log,
+            processor,
+            codec,
+            stores,
+            metrics,
+            lag,
+            owned: Mutex::default(),
+            restores: Arc::default(),
+        }))
     }
 
     /// Checks that every topic is there, with equal partition counts.

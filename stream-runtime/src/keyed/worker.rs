@@ -201,16 +201,6 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         self.scanner.is_idle()
     }
 
-    /// True when no restore is under way, or it has done all it had to do.
-    pub fn is_restore_over(&self) -> bool {
-        self.restore.as_ref().is_none_or(Restore::is_over)
-    }
-
-    /// True while a restore writes what it has read.
-    pub fn is_restore_writing(&self) -> bool {
-        self.restore.as_ref().is_some_and(Restore::is_writing)
-    }
-
     /// True when every input was read to its end, or the group keeps us from reading. Asks the log.
     pub fn is_caught_up(&self) -> anyhow::Result<bool> {
         if self.stale_since.is_some() {

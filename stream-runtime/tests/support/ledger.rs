@@ -15,14 +15,14 @@ pub const STATE: &str = "state";
 pub const OUT: &str = "out";
 pub const REJECTED: &str = "rejected";
 
-/// An account is closed so long after its first input was received.
+/// An account is closed so long after its first input.
 const OPEN_MS: i64 = 3_000;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// Numbers of the inputs of each topic, in the order they were applied.
     pub inputs: BTreeMap<String, Vec<u64>>,
-    pub first_received_ms: i64,
+    pub first_at_ms: i64,
     /// What the timer was told.
     pub complete_until_ms: Option<i64>,
     pub fired: u32,
@@ -39,15 +39,15 @@ pub enum Input {
         topic: String,
         number: u64,
         received_ms: i64,
+        /// What the timer goes by; may be long ago.
+        at_ms: i64,
     },
     /// Changes nothing.
     Look,
     /// Not for us.
     Skip,
     /// Forgets the inputs of its topic; the account goes with the last of them.
-    Forget {
-        topic: String,
-    },
+    Forget { topic: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,10 +67,9 @@ impl KeyedProcessor for Ledger {
     fn on_record(&self, _ctx: &Context, _key: &String, state: &mut Option<Account>, input: Input) -> Effect {
         match input {
             Input::Look | Input::Skip => return Effect::Unchanged,
-            Input::Add { topic, number, received_ms } => {
-                let account =
-                    state.get_or_insert_with(|| Account { first_received_ms: received_ms, ..Account::default() });
-                account.first_received_ms = account.first_received_ms.min(received_ms);
+            Input::Add { topic, number, received_ms, at_ms } => {
+                let account = state.get_or_insert_with(|| Account { first_at_ms: at_ms, ..Account::default() });
+                account.first_at_ms = account.first_at_ms.min(at_ms);
                 account.inputs.entry(topic).or_default().push(number);
                 if account.complete_until_ms.is_some_and(|until_ms| received_ms <= until_ms) {
                     account.late.push(number);
@@ -90,14 +89,14 @@ impl KeyedProcessor for Ledger {
 
     fn on_timer(&self, _ctx: &Context, _key: &String, state: &mut Option<Account>, complete_until_ms: i64) {
         if let Some(account) = state {
-            account.early = complete_until_ms < account.first_received_ms + OPEN_MS;
+            account.early = complete_until_ms < account.first_at_ms + OPEN_MS;
             account.complete_until_ms = Some(complete_until_ms);
             account.fired += 1;
         }
     }
 
     fn next_due(&self, account: &Account) -> Option<i64> {
-        account.complete_until_ms.is_none().then_some(account.first_received_ms + OPEN_MS)
+        account.complete_until_ms.is_none().then_some(account.first_at_ms + OPEN_MS)
     }
 
     fn on_flush(

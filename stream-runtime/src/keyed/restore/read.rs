@@ -102,7 +102,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
                     meta: task.meta.clone(),
                     run: std::mem::replace(&mut task.run, Run::with_room(room)),
                 });
-                self.writing.fetch_add(1, Ordering::SeqCst);
+                self.shared.restores.writing.fetch_add(1, Ordering::SeqCst);
                 if orders.send(Order::Write(parts.collect())).is_err() {
                     return Ok(());
                 }
@@ -131,7 +131,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
                 Some(position) if position >= task.bound => {
                     let mut task = restoring.swap_remove(at);
                     task.meta.changelog_position = position;
-                    self.writing.fetch_add(1, Ordering::SeqCst);
+                    self.shared.restores.writing.fetch_add(1, Ordering::SeqCst);
                     if orders.send(Order::Complete(Box::new(task))).is_err() {
                         return Written::Stopped;
                     }

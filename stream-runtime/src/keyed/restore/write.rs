@@ -41,7 +41,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
                 }
                 Order::Complete(task) => self.complete(*task)?,
             }
-            self.writing.fetch_sub(1, Ordering::SeqCst);
+            self.shared.restores.writing.fetch_sub(1, Ordering::SeqCst);
         }
         Ok(())
     }

@@ -5,10 +5,9 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::{Arc, mpsc},
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::ensure;
 use service_kit::Kit;
 
 use super::seat::{self, Fate, Killed, Release};
@@ -17,14 +16,13 @@ use crate::{
     log::simulated::SimulatedLog,
 };
 
-/// A restore that takes longer than this has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// What a member is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
     Join,
     Step,
+    /// Lets a restore go on as far as it can.
+    Rest,
     Commit,
     /// Commits and leaves, as after SIGTERM.
     Close,
@@ -146,15 +144,20 @@ fn live<P: KeyedProcessor, C: Codec<P>>(
     let Parts { log, processor, codec, stores, kit } = parts;
     let mut worker: Option<Worker<P, C>> = None;
     for (task, fate) in inbox {
+        // What somebody else has done may have let a restore go on.
+        seat::settle();
         seat::plan(fate);
         match (&mut worker, task) {
             (None, _) => {
-                let log = Arc::new(log.clone());
+                let (log, reader) = (Arc::new(log.clone()), log.clone());
                 let shared =
                     Shared::with_stores(options.clone(), log, processor.clone(), codec.clone(), &kit, stores.clone())?;
                 shared.check_topics()?;
+                let restores = shared.restores.clone();
+                seat::watch(move || !restores.is_running() || (!restores.is_writing() && reader.is_reader_blocked()));
                 worker = Some(Worker::join(shared, 0, &kit)?);
             }
+            (Some(_), Task::Rest) => {}
             (Some(worker), Task::Commit) => worker.commit()?,
             (Some(_), Task::Close) => return worker.take().map_or(Ok(()), Worker::close),
             (Some(worker), Task::Join | Task::Step) => {
@@ -162,24 +165,12 @@ fn live<P: KeyedProcessor, C: Codec<P>>(
             }
         }
         seat::plan(None);
-        if let Some(worker) = &worker {
-            settle(worker, &log)?;
-        }
+        seat::settle();
         // Nobody listens any more when the simulation is over.
         let _ = outbox.send(Report::Done);
     }
     // The simulation is over, which is no order to close.
     panic::resume_unwind(Box::new(Killed))
-}
-
-/// Waits until the restore is done or can only go on when others do something: nothing moves between two orders.
-fn settle<P: KeyedProcessor, C: Codec<P>>(worker: &Worker<P, C>, log: &SimulatedLog) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !worker.is_restore_over() && (worker.is_restore_writing() || !log.is_reader_blocked()) {
-        ensure!(Instant::now() < deadline, "the restore neither ends nor waits for anything");
-        std::thread::sleep(Duration::from_micros(20));
-    }
-    Ok(())
 }
 
 fn text(thrown: &(dyn Any + Send)) -> String {

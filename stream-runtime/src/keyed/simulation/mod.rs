@@ -42,7 +42,7 @@ use self::{
 use super::{Clock, Codec, KeyedOptions, KeyedProcessor};
 use crate::log::{
     Cleanup, Log as _, NewRecord, TopicSpec,
-    simulated::{Fault, SimulatedBroker, Written},
+    simulated::{Call, Fault, SimulatedBroker, Written},
 };
 
 /// How far a member's clock may be ahead of the brokers', and how long a record may be under way, together: what the
@@ -149,7 +149,7 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
         };
         let plain = setup.inputs.iter().chain(&setup.outputs).map(|name| spec(name, Cleanup::Delete));
         let specs: Vec<_> = plain.chain([spec(&setup.changelog, Cleanup::Compact)]).collect();
-        broker.client(0, Arc::new(|| {})).create_topics(&specs, Duration::ZERO)?;
+        broker.client(0, Arc::new(|_| {})).create_topics(&specs, Duration::ZERO)?;
         for point in FAIL_POINTS {
             // Without the feature there are no fail points, and the calls to the log have to do.
             let _ = fail::cfg_callback(point, seat::arrive);
@@ -341,7 +341,7 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
             ..self.options.clone()
         };
         let parts = Parts {
-            log: self.broker.client(client, Arc::new(seat::arrive)),
+            log: self.broker.client(client, Arc::new(on_call)),
             processor: self.processor.clone(),
             codec: self.codec.clone(),
             stores: self.disks.stores(disk).expect("the disks are the simulation's own"),
@@ -398,6 +398,12 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
             let member = self.members.remove(at);
             self.note(format!("member {} is killed", member.client));
             self.ghosts.push(member.client);
+            let (ordinal, disk) = (member.ordinal, member.disk);
+            drop(member);
+            let copies = self.disks.copies(disk);
+            if disk == self.homes[ordinal] && copies > 0 && self.random.random_bool(0.5) {
+                self.go_back(ordinal, copies);
+            }
         }
     }
 
@@ -482,8 +488,13 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
     fn tamper_with_disks(&mut self) {
         let ordinal = self.random.random_range(0..self.setup.members);
         let disk = self.homes[ordinal];
-        let in_use = self.members.iter().any(|member| member.disk == disk);
-        let copies = self.disks.copies(disk);
+        let user = self.members.iter().position(|member| member.disk == disk);
+        if let Some(at) = user
+            && (self.members[at].stalled || !self.order(at, Task::Rest, None))
+        {
+            return;
+        }
+        let (in_use, copies) = (user.is_some(), self.disks.copies(disk));
         let done = if in_use || copies == 0 && self.random.random_bool(0.5) {
             self.note(format!("disk {disk} is copied"));
             self.disks.copy(disk, self.setup.partitions)
@@ -491,19 +502,25 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
             self.note(format!("disk {disk} is lost"));
             self.disks.wipe(disk, self.setup.partitions)
         } else {
-            let copy = self.random.random_range(0..copies);
-            self.note(format!("disk {disk} goes back to copy {copy}"));
-            self.disks.put_back(disk, copy)
+            return self.go_back(ordinal, copies);
         };
         done.expect("the disks are the simulation's own");
-        if !in_use && copies > 0 && self.random.random_bool(0.5) {
-            // Until the changelog does not tell any more of what was deleted since.
+    }
+
+    /// Puts an old copy of a disk back, of a process that is down, and starts it, perhaps when the changelog does not
+    /// tell any more of what was deleted since.
+    fn go_back(&mut self, ordinal: usize, copies: usize) {
+        let disk = self.homes[ordinal];
+        let copy = self.random.random_range(0..copies);
+        self.note(format!("disk {disk} goes back to copy {copy}"));
+        self.disks.put_back(disk, copy).expect("the disks are the simulation's own");
+        if self.random.random_bool(0.5) {
             self.compact();
             self.advance(25 * 3_600_000);
             self.compact();
-            if self.members.iter().all(|member| member.ordinal != ordinal) {
-                self.start(ordinal);
-            }
+        }
+        if self.members.iter().all(|member| member.ordinal != ordinal) {
+            self.start(ordinal);
         }
     }
 
@@ -591,6 +608,14 @@ impl<P: KeyedProcessor, C: Codec<P>> Drop for Simulation<'_, P, C> {
                 eprintln!("{line}");
             }
         }
+    }
+}
+
+/// What a member does on the way into a call to the log.
+fn on_call(call: Call) {
+    match call {
+        Call::Transaction => seat::arrive(),
+        Call::Poll => seat::settle(),
     }
 }
 

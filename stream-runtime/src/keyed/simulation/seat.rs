@@ -1,8 +1,16 @@
 //! Where a member's thread stands: it crashes or stops at the place it was told to, whatever it is doing.
 
-use std::{cell::RefCell, panic, sync::mpsc};
+use std::{
+    cell::RefCell,
+    panic,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use super::member::Report;
+
+/// A restore that takes longer than this has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What befalls a member on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +30,11 @@ pub(super) enum Release {
 /// Thrown where a member dies.
 pub(super) struct Killed;
 
+/// Whether the restores of this process are done, or wait for what others must do first.
+type IsSettled = Box<dyn Fn() -> bool>;
+
 pub(super) struct Seat {
+    is_settled: Option<IsSettled>,
     /// After so many more places.
     plan: Option<(u32, Fate)>,
     reports: mpsc::Sender<Report>,
@@ -35,7 +47,29 @@ thread_local! {
 
 /// Gives this thread a seat.
 pub(super) fn take(reports: mpsc::Sender<Report>, releases: mpsc::Receiver<Release>) {
-    SEAT.set(Some(Seat { plan: None, reports, releases }));
+    SEAT.set(Some(Seat { is_settled: None, plan: None, reports, releases }));
+}
+
+/// Tells how to see whether this process's restores are settled.
+pub(super) fn watch(is_settled: impl Fn() -> bool + 'static) {
+    SEAT.with_borrow_mut(|seat| {
+        if let Some(seat) = seat {
+            seat.is_settled = Some(Box::new(is_settled));
+        }
+    });
+}
+
+/// Waits until the restores of this process are done or can only go on when others do something: nothing moves while
+/// somebody else does.
+pub(super) fn settle() {
+    let deadline = Instant::now() + PATIENCE;
+    SEAT.with_borrow(|seat| {
+        let Some(is_settled) = seat.as_ref().and_then(|seat| seat.is_settled.as_ref()) else { return };
+        while !is_settled() {
+            assert!(Instant::now() < deadline, "the restore neither ends nor waits for anything");
+            std::thread::sleep(Duration::from_micros(20));
+        }
+    });
 }
 
 /// Plans what befalls this thread after so many more places.
@@ -53,7 +87,7 @@ pub(super) fn arrive() {
         return;
     }
     let dies = SEAT.with_borrow_mut(|seat| {
-        let Some(Seat { plan, reports, releases }) = seat else { return false };
+        let Some(Seat { plan, reports, releases, .. }) = seat else { return false };
         match plan {
             None => false,
             Some((0, fate)) => {

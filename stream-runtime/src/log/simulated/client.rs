@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{OnCall, SimulatedBroker, subscription::SimulatedSubscription, transactor::SimulatedTransactor};
+use super::{Call, OnCall, SimulatedBroker, subscription::SimulatedSubscription, transactor::SimulatedTransactor};
 use crate::log::{
     Cleanup, ClusterId, Committed, Delivery, Isolation, Log, LogError, NewRecord, Position, Publisher, Reader,
     RecordRef, SubscribeOptions, Subscription, TopicInfo, TopicOutcome, TopicPartition, TopicSpec, Transactor,
@@ -30,7 +30,7 @@ impl SimulatedLog {
 
     /// What the group has committed, once nothing is open that would change it.
     pub(super) fn committed_by(&self, group: &str, of: &[TopicPartition]) -> Vec<Committed> {
-        (self.on_call)();
+        (self.on_call)(Call::Transaction);
         self.broker.change(|broker| {
             broker.settle_offsets(group, of);
             let group = broker.groups.entry(group.to_owned()).or_default();
@@ -177,7 +177,9 @@ impl SimulatedReader {
             records.extend(found);
         }
         let version = broker.version();
-        if !moved {
+        if moved {
+            broker.forget_reader(self.log.client);
+        } else {
             broker.found_nothing(self.log.client);
         }
         Ok((records, moved, version))

@@ -29,8 +29,17 @@ pub use self::{
 };
 use super::{NewRecord, TopicPartition};
 
-/// What a client does on the way into a call, before it has any effect: a place to crash or to stop at.
-pub type OnCall = Arc<dyn Fn() + Send + Sync>;
+/// A call of a client, before it has any effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// A place to crash or to stop at.
+    Transaction,
+    /// Begins to poll: whatever the client does in other threads has to be done first, or time would decide.
+    Poll,
+}
+
+/// What a client does on the way into a call.
+pub type OnCall = Arc<dyn Fn(Call) + Send + Sync>;
 
 /// The broker, as the simulation sees it. Cheap to clone.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use rand::{Rng as _, seq::SliceRandom as _};
 
-use super::{client::SimulatedLog, client::resolve, group::Proof};
+use super::{Call, client::SimulatedLog, client::resolve, group::Proof};
 use crate::log::{
     Committed, GroupMetadata, Isolation, LogError, NextOffset, Polled, Position, Record, RecordRef, SubscribeOptions,
     Subscription, TopicPartition,
@@ -89,6 +89,7 @@ impl Subscription for SimulatedSubscription {
         _timeout: Duration,
         visit: &mut dyn FnMut(&RecordRef<'_>),
     ) -> Result<Polled, LogError> {
+        (self.log.on_call)(Call::Poll);
         let may_read = {
             let mut broker = self.log.broker.lock();
             let group = broker.groups.entry(self.group.clone()).or_default();

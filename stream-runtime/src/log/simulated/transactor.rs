@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::Rng as _;
 
 use super::{
+    Call,
     broker::{Broker, Fault},
     client::SimulatedLog,
     group::Proof,
@@ -76,7 +77,7 @@ fn error(verdict: Verdict, message: &str) -> TransactionError {
 
 impl Transactor for SimulatedTransactor {
     fn init(&mut self, _timeout: Duration) -> Result<(), TransactionError> {
-        (self.log.on_call)();
+        (self.log.on_call)(Call::Transaction);
         if self.fault(&[Fault::InitRetry]).is_some() {
             return Err(error(Verdict::Retry, "the coordinator is moving"));
         }
@@ -86,7 +87,7 @@ impl Transactor for SimulatedTransactor {
     }
 
     fn begin(&mut self) -> Result<(), TransactionError> {
-        (self.log.on_call)();
+        (self.log.on_call)(Call::Transaction);
         if self.epoch.is_none() || self.open {
             return Err(error(Verdict::Fatal, "begun before `init`, or twice"));
         }
@@ -95,7 +96,7 @@ impl Transactor for SimulatedTransactor {
     }
 
     fn produce(&mut self, record: &NewRecord) -> Result<(), TransactionError> {
-        (self.log.on_call)();
+        (self.log.on_call)(Call::Transaction);
         if !self.open {
             return Err(error(Verdict::Fatal, "no transaction is open"));
         }
@@ -117,7 +118,7 @@ impl Transactor for SimulatedTransactor {
         group: &GroupMetadata,
         _timeout: Duration,
     ) -> Result<(), TransactionError> {
-        (self.log.on_call)();
+        (self.log.on_call)(Call::Transaction);
         if self.done {
             self.close();
             return Ok(());
@@ -155,13 +156,13 @@ impl Transactor for SimulatedTransactor {
             Ok::<(), TransactionError>(())
         })?;
         // Between the offsets and the end of the transaction.
-        (self.log.on_call)();
+        (self.log.on_call)(Call::Transaction);
         if fault == Some(Fault::CommitUnknownLost) {
             return Err(error(Verdict::Indeterminate, "no answer"));
         }
         self.end(true)?;
         // Between the end of the transaction and the answer.
-        (self.log.on_call)();
+        (self.log.on_call)(Call::Transaction);
         match fault {
             Some(Fault::CommitDoneRetry) => {
                 self.done = true;
@@ -176,7 +177,7 @@ impl Transactor for SimulatedTransactor {
     }
 
     fn abort(&mut self, _timeout: Duration) -> Result<(), TransactionError> {
-        (self.log.on_call)();
+        (self.log.on_call)(Call::Transaction);
         self.close();
         if self.fault(&[Fault::AbortUnknown]).is_some() {
             return Err(error(Verdict::Indeterminate, "no answer"));
