@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use stream_runtime::{
-    keyed::Poison,
+    keyed::{Poison, Undecoded},
     log::{NewRecord, RecordRef},
 };
 use telemetry_schemas::{
     AvroMessage, Codec, DecodeError, EventTime, PatientCodec,
+    alert::{AlertState, Notification},
     rejected::{RejectedEvent, Unprocessable},
     topics,
 };
@@ -26,10 +27,32 @@ impl Wire {
 
     /// The message in a record's value.
     pub fn read<T: AvroMessage>(&self, record: &RecordRef<'_>) -> Result<T, Poison> {
-        let bytes = record
-            .value
-            .ok_or_else(|| Poison { code: "undecodable", message: "the record has no value".to_owned() })?;
-        self.decode(bytes).map_err(|error| Poison { code: "undecodable", message: error.to_string() })
+        self.decode(record.value.ok_or_else(no_value)?).map_err(|error| undecodable(&error))
+    }
+
+    /// Like [`Self::read`], without waiting for a registry that is away.
+    pub fn read_now<T: AvroMessage>(&self, record: &RecordRef<'_>) -> Result<T, Undecoded> {
+        let bytes = record.value.ok_or_else(no_value)?;
+        self.codec.impatient().decode(bytes).map_err(|error| {
+            if error.is_retriable() { Undecoded::NotYet(error.to_string()) } else { undecodable(&error).into() }
+        })
+    }
+
+    /// Whether every schema the group stage writes is registered.
+    ///
+    /// # Errors
+    /// When the registry refuses one.
+    pub fn register(&self) -> anyhow::Result<bool> {
+        let codec = self.codec.impatient();
+        let registered = codec
+            .register::<AlertState>()
+            .and_then(|()| codec.register::<Notification>())
+            .and_then(|()| codec.register::<RejectedEvent>());
+        match registered {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_retriable() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Like [`Self::read`], of bytes.
@@ -57,4 +80,12 @@ impl Wire {
         let key = record.key.unwrap_or_default();
         NewRecord::new(self.rejected.clone(), key.to_vec(), self.encode(&rejected)).with_timestamp(now_ms)
     }
+}
+
+fn no_value() -> Poison {
+    Poison { code: "undecodable", message: "the record has no value".to_owned() }
+}
+
+fn undecodable(error: &DecodeError) -> Poison {
+    Poison { code: "undecodable", message: error.to_string() }
 }

@@ -133,7 +133,7 @@ broker() {
   [ -e "$run/kafka/$n/server.properties" ] || fail "there is no broker $n in $run"
   case $act in
     start) if ! is_up "kafka/$n"; then launch_broker "$n"; await_broker "$n"; fi ;;
-    stop) end_all TERM 30 "kafka/$n" ;;
+    stop) end_all TERM 8 "kafka/$n" ;;
     kill) end_all KILL 10 "kafka/$n" ;;
     *) fail "a broker can be started, stopped or killed, not \`$act\`" ;;
   esac

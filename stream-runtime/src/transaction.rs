@@ -6,18 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use prometheus::IntCounterVec;
 
 use crate::log::{
     GroupMetadata, Log, NewRecord, NextOffset, Polled, Subscription, TransactionError, Transactor, Verdict,
 };
 
+/// How long one try of a call may hold up the caller: then it is looked whether the assignment is still ours. A member
+/// whose session is over has to let go before its coordinator is back, or librdkafka goes on with a heartbeat without a
+/// member id, which the coordinator takes for another process.
+const SLICE: Duration = Duration::from_secs(2);
 /// Between two tries of the same call: doubles from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Waits a little longer each time.
+#[derive(Debug, Clone, Copy)]
 struct Pauses(Duration);
 
 impl Pauses {
@@ -25,9 +29,9 @@ impl Pauses {
         Self(FIRST_PAUSE)
     }
 
-    fn wait(&mut self) {
+    fn wait(self) -> Self {
         std::thread::sleep(self.0);
-        self.0 = (self.0 * 2).min(LAST_PAUSE);
+        Self((self.0 * 2).min(LAST_PAUSE))
     }
 }
 
@@ -58,8 +62,8 @@ pub(crate) enum Recovery {
     RolledBack,
     /// The same, and the group has moved on: wait for the rebalance.
     Stale,
-    /// A new producer; what was committed must be asked for and the state restored.
-    Rebuilt,
+    /// A new producer is needed: make it ready, then ask what was committed and restore the state.
+    Renew,
 }
 
 /// Name and limits of a [`TransactionalWriter`].
@@ -79,6 +83,10 @@ pub(crate) struct TransactionalWriter {
     /// Counts setbacks by class.
     aborts: IntCounterVec,
     transactor: Option<Box<dyn Transactor>>,
+    /// One that is not ready yet.
+    joining: Option<Box<dyn Transactor>>,
+    /// Since becoming ready failed last.
+    paused: Option<Pauses>,
     open: bool,
     /// Since the last commit.
     fenced: u32,
@@ -86,49 +94,53 @@ pub(crate) struct TransactionalWriter {
 
 impl TransactionalWriter {
     pub fn new(log: Arc<dyn Log>, options: WriterOptions, aborts: IntCounterVec) -> Self {
-        Self { log, options, aborts, transactor: None, open: false, fenced: 0 }
+        Self { log, options, aborts, transactor: None, joining: None, paused: None, open: false, fenced: 0 }
     }
 
-    /// Makes the producer ready, unless it is: ends what a predecessor left open and fences it.
-    pub fn ensure_ready(&mut self) -> anyhow::Result<()> {
+    /// Makes the producer ready, unless it is: ends what a predecessor left open and fences it. False when the log did
+    /// not let it happen within a moment: to be called again, between polls.
+    pub fn try_ready(&mut self) -> anyhow::Result<bool> {
         if self.transactor.is_some() {
-            return Ok(());
+            return Ok(true);
         }
-        let deadline = Instant::now() + self.options.retry_timeout;
-        let mut pauses = Pauses::new();
-        loop {
-            match self.connect() {
-                Ok(transactor) => {
-                    self.transactor = Some(transactor);
-                    self.open = false;
-                    return Ok(());
+        let Err(setback) = self.connect() else { return Ok(true) };
+        match setback.verdict {
+            Verdict::Replaced | Verdict::Fatal => Err(self.fatal(setback)),
+            verdict => {
+                let pause = self.paused.unwrap_or_else(Pauses::new);
+                tracing::warn!(id = self.options.transactional_id, error = %setback, "no producer yet");
+                // A call that ran out of time goes on where it was; anything else begins anew.
+                if verdict != Verdict::Retry {
+                    self.joining = None;
+                    self.paused = Some(pause.wait());
                 }
-                Err(setback) => match setback.verdict {
-                    Verdict::Replaced | Verdict::Fatal => return Err(self.fatal(setback)),
-                    _ if Instant::now() >= deadline => {
-                        return Err(anyhow::Error::new(setback)
-                            .context(format!("cannot start transactions as `{}`", self.options.transactional_id)));
-                    }
-                    _ => {
-                        tracing::warn!(id = self.options.transactional_id, error = %setback, "starting again");
-                        pauses.wait();
-                    }
-                },
+                Ok(false)
             }
         }
     }
 
-    fn connect(&self) -> Result<Box<dyn Transactor>, Setback> {
-        let mut transactor = self.log.transactor(&self.options.transactional_id).map_err(|error| {
-            let verdict = if error.is_retriable() { Verdict::Retry } else { Verdict::Fatal };
-            Setback::new(verdict, error.to_string())
-        })?;
-        transactor.init(self.options.call_timeout)?;
-        Ok(transactor)
+    fn connect(&mut self) -> Result<(), Setback> {
+        let mut transactor = match self.joining.take() {
+            Some(transactor) => transactor,
+            None => self.log.transactor(&self.options.transactional_id).map_err(|error| {
+                let verdict = if error.is_retriable() { Verdict::Retry } else { Verdict::Fatal };
+                Setback::new(verdict, error.to_string())
+            })?,
+        };
+        let joined = transactor.init(SLICE.min(self.options.call_timeout));
+        match joined {
+            Ok(()) => {
+                self.transactor = Some(transactor);
+                self.open = false;
+                self.paused = None;
+            }
+            Err(_) => self.joining = Some(transactor),
+        }
+        Ok(joined?)
     }
 
     pub fn begin(&mut self) -> Result<(), Setback> {
-        self.retrying(Verdict::RollBack, |transactor, _| transactor.begin())?;
+        self.retrying(Verdict::RollBack, &|| false, |transactor, _| transactor.begin())?;
         self.open = true;
         Ok(())
     }
@@ -138,15 +150,22 @@ impl TransactionalWriter {
         let Some(transactor) = self.transactor.as_mut() else { return Err(not_ready()) };
         match transactor.produce(record) {
             Err(error) if error.verdict == Verdict::Retry => {
-                self.retrying(Verdict::RollBack, |transactor, _| transactor.produce(record))
+                self.retrying(Verdict::RollBack, &|| false, |transactor, _| transactor.produce(record))
             }
             other => other.map_err(Setback::from),
         }
     }
 
-    /// Commits outputs and offsets as one. Only `Ok` means committed.
-    pub fn commit(&mut self, offsets: &[NextOffset], group: &GroupMetadata) -> Result<(), Setback> {
-        self.retrying(Verdict::Indeterminate, |transactor, timeout| transactor.commit(offsets, group, timeout))?;
+    /// Commits outputs and offsets as one. Only `Ok` means committed. Gives up when the assignment `is_lost`.
+    pub fn commit(
+        &mut self,
+        offsets: &[NextOffset],
+        group: &GroupMetadata,
+        is_lost: &dyn Fn() -> bool,
+    ) -> Result<(), Setback> {
+        self.retrying(Verdict::Indeterminate, is_lost, |transactor, timeout| {
+            transactor.commit(offsets, group, timeout)
+        })?;
         self.open = false;
         self.fenced = 0;
         Ok(())
@@ -156,20 +175,21 @@ impl TransactionalWriter {
     fn retrying(
         &mut self,
         exhausted: Verdict,
+        is_lost: &dyn Fn() -> bool,
         mut call: impl FnMut(&mut dyn Transactor, Duration) -> Result<(), TransactionError>,
     ) -> Result<(), Setback> {
         let Some(transactor) = self.transactor.as_mut() else { return Err(not_ready()) };
         let deadline = Instant::now() + self.options.retry_timeout;
         let mut pauses = Pauses::new();
         loop {
-            match call(transactor.as_mut(), self.options.call_timeout) {
+            match call(transactor.as_mut(), SLICE.min(self.options.call_timeout)) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.verdict == Verdict::Retry => {
-                    if Instant::now() >= deadline {
+                    if Instant::now() >= deadline || is_lost() {
                         return Err(Setback::new(exhausted, error.message));
                     }
                     tracing::debug!(id = self.options.transactional_id, error = error.message, "trying again");
-                    pauses.wait();
+                    pauses = pauses.wait();
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -177,34 +197,34 @@ impl TransactionalWriter {
     }
 
     /// Carries out a verdict. An error ends the process.
-    pub fn recover(&mut self, setback: Setback) -> anyhow::Result<Recovery> {
+    pub fn recover(&mut self, setback: Setback, is_lost: &dyn Fn() -> bool) -> anyhow::Result<Recovery> {
         self.aborts.with_label_values(&[setback.verdict.as_str()]).inc();
         tracing::warn!(id = self.options.transactional_id, error = %setback, "recovering");
         match setback.verdict {
             Verdict::Replaced | Verdict::Fatal => Err(self.fatal(setback)),
             Verdict::RollBack | Verdict::Stale => {
-                if let Err(failed) = self.abort() {
+                if let Err(failed) = self.abort(is_lost) {
                     if matches!(failed.verdict, Verdict::Replaced | Verdict::Fatal) {
                         return Err(self.fatal(failed));
                     }
-                    return self.rebuild(failed);
+                    return self.renew(failed);
                 }
                 Ok(if setback.verdict == Verdict::Stale { Recovery::Stale } else { Recovery::RolledBack })
             }
-            Verdict::Retry | Verdict::Indeterminate | Verdict::Fenced => self.rebuild(setback),
+            Verdict::Retry | Verdict::Indeterminate | Verdict::Fenced => self.renew(setback),
         }
     }
 
     /// Rolls back what is open, if anything is.
-    pub fn abort(&mut self) -> Result<(), Setback> {
+    fn abort(&mut self, is_lost: &dyn Fn() -> bool) -> Result<(), Setback> {
         if self.open {
-            self.retrying(Verdict::Indeterminate, |transactor, timeout| transactor.abort(timeout))?;
+            self.retrying(Verdict::Indeterminate, is_lost, |transactor, timeout| transactor.abort(timeout))?;
             self.open = false;
         }
         Ok(())
     }
 
-    fn rebuild(&mut self, setback: Setback) -> anyhow::Result<Recovery> {
+    fn renew(&mut self, setback: Setback) -> anyhow::Result<Recovery> {
         if setback.verdict == Verdict::Fenced {
             self.fenced += 1;
             if self.fenced > 1 {
@@ -215,9 +235,9 @@ impl TransactionalWriter {
             }
         }
         self.transactor = None;
+        self.joining = None;
         self.open = false;
-        self.ensure_ready().context("no new producer after a setback")?;
-        Ok(Recovery::Rebuilt)
+        Ok(Recovery::Renew)
     }
 
     fn fatal(&self, setback: Setback) -> anyhow::Error {
@@ -267,7 +287,7 @@ pub(crate) fn while_unavailable<T>(
         match call() {
             Err(error) if error.is_retriable() && Instant::now() < deadline => {
                 tracing::debug!(%error, "trying again");
-                pauses.wait();
+                pauses = pauses.wait();
             }
             other => return other,
         }

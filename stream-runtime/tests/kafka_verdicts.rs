@@ -11,7 +11,7 @@ use rdkafka::{
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 use stream_runtime::log::{
-    GroupMetadata, Isolation, Log, NewRecord, NextOffset, Polled, Position, SubscribeOptions, Subscription,
+    GroupMetadata, Isolation, Log, LogError, NewRecord, NextOffset, Polled, Position, SubscribeOptions, Subscription,
     TopicPartition, TransactionError, Transactor, Verdict, config::KafkaConfig, kafka::KafkaLog,
 };
 
@@ -20,7 +20,7 @@ const SHORT: Duration = Duration::from_millis(400);
 
 /// A worker as the runtime has it: a member with an assignment, and a producer.
 struct Worker {
-    _member: Box<dyn Subscription>,
+    member: Box<dyn Subscription>,
     group: GroupMetadata,
     transactor: Box<dyn Transactor>,
 }
@@ -32,11 +32,16 @@ struct Mock {
 
 impl Mock {
     fn new() -> Self {
+        Self::with([])
+    }
+
+    fn with<const N: usize>(properties: [(&str, &str); N]) -> Self {
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let cluster = MockCluster::new(1).unwrap();
         for topic in ["in", "out"] {
             cluster.create_topic(topic, 1, 1).unwrap();
         }
-        let config = KafkaConfig { brokers: cluster.bootstrap_servers(), properties: BTreeMap::new() };
+        let config = KafkaConfig { brokers: cluster.bootstrap_servers(), properties: BTreeMap::from(properties) };
         Self { log: KafkaLog::open(&config, "verdicts").unwrap(), cluster }
     }
 
@@ -65,7 +70,7 @@ impl Mock {
         let group = member.group().unwrap();
         let mut transactor = self.log.transactor("worker-0").unwrap();
         transactor.init(LONG).unwrap();
-        Worker { _member: member, group, transactor }
+        Worker { member, group, transactor }
     }
 
     /// The values a reader of committed records sees.
@@ -146,11 +151,15 @@ fn an_abort_in_the_middle_of_a_commit_cannot_know_its_outcome() {
 
 #[test]
 fn records_that_do_not_arrive_roll_back_and_the_producer_goes_on() {
-    let mock = Mock::new();
+    let mock = Mock::with([("transaction.timeout.ms", "1500")]);
     let mut worker = mock.worker();
     worker.begin();
-    mock.cluster.broker_round_trip_time(-1, Duration::from_millis(900)).unwrap();
-    assert_eq!(worker.commit(SHORT).expect_err("nothing arrives").verdict, Verdict::RollBack);
+    mock.cluster.broker_round_trip_time(-1, Duration::from_secs(4)).unwrap();
+    assert_eq!(worker.commit(SHORT).expect_err("nothing has arrived").verdict, Verdict::Retry);
+    let deadline = Instant::now() + LONG;
+    while worker.commit(SHORT).expect_err("nothing arrives").verdict != Verdict::RollBack {
+        assert!(Instant::now() < deadline, "it is waited for without end");
+    }
     mock.cluster.broker_round_trip_time(-1, Duration::ZERO).unwrap();
     worker.goes_on();
 }
@@ -191,6 +200,60 @@ fn another_member_with_our_name_means_replaced() {
     let mut worker = mock.worker();
     let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
     assert_eq!(worker.fails_with(&mock, RDKafkaApiKey::TxnOffsetCommit, &[error]), Verdict::Replaced);
+}
+
+#[test]
+fn a_consumer_that_is_told_of_another_member_with_its_name_says_so() {
+    let mock = Mock::new();
+    let mut worker = mock.worker();
+    mock.inject(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID; 3]);
+    let deadline = Instant::now() + LONG;
+    let error = loop {
+        assert!(Instant::now() < deadline, "the consumer does not tell");
+        if let Err(error) = worker.member.poll(10, SHORT, &mut |_| {}) {
+            break error;
+        }
+    };
+    assert!(matches!(error, LogError::Replaced(_)), "{error}");
+}
+
+#[test]
+fn a_fence_is_told_by_whichever_call_meets_it() {
+    for call in [RDKafkaApiKey::AddOffsetsToTxn, RDKafkaApiKey::TxnOffsetCommit, RDKafkaApiKey::EndTxn] {
+        let mock = Mock::new();
+        let mut worker = mock.worker();
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_PRODUCER_FENCED;
+        assert_eq!(worker.fails_with(&mock, call, &[error]), Verdict::Fenced, "{call:?}");
+    }
+}
+
+#[test]
+fn a_coordinator_that_moves_or_loads_is_waited_for() {
+    let mock = Mock::new();
+    let mut worker = mock.worker();
+    for call in [RDKafkaApiKey::AddOffsetsToTxn, RDKafkaApiKey::TxnOffsetCommit, RDKafkaApiKey::EndTxn] {
+        worker.begin();
+        mock.inject(
+            call,
+            &[
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+            ],
+        );
+        worker.commit(LONG).unwrap_or_else(|error| panic!("{call:?}: {error}"));
+    }
+    assert_eq!(mock.read_out().len(), 3);
+}
+
+#[test]
+fn too_few_replicas_in_sync_are_waited_for_and_nothing_is_written_twice() {
+    let mock = Mock::new();
+    let mut worker = mock.worker();
+    worker.transactor.begin().unwrap();
+    mock.inject(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 3]);
+    worker.transactor.produce(&NewRecord::new("out", "key", "value").with_partition(0)).unwrap();
+    worker.commit(LONG).unwrap();
+    assert_eq!(mock.read_out(), [b"value".to_vec()]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod support;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -238,6 +238,80 @@ fn a_stale_member_rolls_back_and_stays() {
     driver.crash_and_restart().unwrap();
     driver.commit().unwrap();
     assert_eq!(final_states(&driver.read_all(OUT).unwrap())["a"].count, 1);
+}
+
+#[test]
+fn a_commit_whose_outcome_stays_unknown_gets_a_new_producer() {
+    let (mut driver, faults) = faulty_driver();
+    driver.restart_with(|options| options.retry_timeout = Duration::from_millis(30)).unwrap();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    // Committed, and not told so until the patience is over.
+    faults.add(Call::Committed, Verdict::Retry);
+    for _ in 0..4 {
+        faults.add(Call::Commit, Verdict::Retry);
+    }
+    driver.commit().unwrap();
+    driver.commit().unwrap();
+    let states = final_states(&driver.read_all(OUT).unwrap());
+    assert_eq!((states["a"].count, states["a"].revision), (1, 1));
+    assert!(driver.kit().metrics().render().contains(r#"ttf_test_aborts_total{class="indeterminate"} 1"#));
+}
+
+#[test]
+fn a_log_that_lets_no_producer_in_is_waited_for() {
+    let (mut driver, faults) = faulty_driver();
+    driver.restart_with(|options| options.retry_timeout = Duration::from_millis(1)).unwrap();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    faults.add(Call::Commit, Verdict::Fenced);
+    for verdict in [Verdict::Retry, Verdict::Retry, Verdict::Indeterminate, Verdict::Fenced, Verdict::Retry] {
+        faults.add(Call::Init, verdict);
+    }
+    driver.commit().unwrap();
+    driver.commit().unwrap();
+    assert!(faults.is_empty());
+    assert_eq!(final_states(&driver.read_all(OUT).unwrap())["a"].revision, 1);
+}
+
+#[test]
+fn what_no_new_producer_can_mend_ends_the_process() {
+    let (mut driver, faults) = faulty_driver();
+    driver.pipe_input(add(FIRST, "a", 0, 1)).unwrap();
+    faults.add(Call::Commit, Verdict::Fatal);
+    let error = driver.commit().unwrap_err();
+    assert!(error.to_string().contains("cannot go on"), "{error:#}");
+}
+
+#[test]
+fn a_record_that_cannot_be_read_yet_waits_and_holds_back_its_own_partition_only() {
+    let codec = Json::default();
+    let mut driver = TestDriver::new(&setup(), Tally { open_ms: OPEN_MS }, codec.clone()).unwrap();
+    codec.away.store(true, Ordering::Relaxed);
+    let partition_of = |key: &str| stream_runtime::log::partitioner::partition_for(key.as_bytes(), 2);
+    let elsewhere = ["a", "b", "c", "d", "e"].into_iter().find(|key| partition_of(key) != partition_of("later"));
+    let elsewhere = elsewhere.unwrap();
+    driver.publish(add(FIRST, "later", 0, 1)).unwrap();
+    driver.publish(add(FIRST, elsewhere, 0, 10)).unwrap();
+    driver.commit().unwrap();
+    let states = final_states(&driver.read_all(OUT).unwrap());
+    assert_eq!(states.keys().collect::<Vec<_>>(), [elsewhere]);
+    // Others go on meanwhile, and nothing that waits is forgotten by a crash.
+    driver.publish(add(FIRST, elsewhere, 0, 10)).unwrap();
+    driver.publish(add(FIRST, "later", 0, 2)).unwrap();
+    driver.commit().unwrap();
+    driver.crash_and_restart().unwrap();
+    driver.commit().unwrap();
+    codec.away.store(false, Ordering::Relaxed);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        driver.commit().unwrap();
+        let states = final_states(&driver.read_all(OUT).unwrap());
+        if let Some(later) = states.get("later").filter(|state| state.count == 2) {
+            assert_eq!((later.sum, states[elsewhere].count), (3, 2));
+            break;
+        }
+        assert!(Instant::now() < deadline, "it waits though nothing is away: {states:?}");
+    }
+    assert_eq!(driver.read_all(REJECTED).unwrap().len(), 0);
 }
 
 #[test]

@@ -179,6 +179,8 @@ async fn a_worker_that_waits_for_a_slow_log_is_not_silent() {
     let faults = Faults::default();
     let slow = Arc::new(FaultyLog { inner: log.clone(), faults: faults.clone() });
     let mut options = options(folder.path(), "10ms");
+    // The faults come one at a time: a second worker would slip through between two.
+    options.workers = 1;
     options.call_timeout = Duration::from_millis(400);
     options.retry_timeout = Duration::from_millis(200);
     let max_silence = options.retry_timeout * 2 + options.call_timeout * 3;

@@ -6,6 +6,7 @@ pub mod faults;
 pub mod http;
 pub mod observe;
 pub mod process;
+pub mod proxy;
 pub mod receiver;
 pub mod scenario;
 pub mod sender;

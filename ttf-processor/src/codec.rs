@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use stream_runtime::{
-    keyed::{Codec, Poison},
+    keyed::{Codec, Poison, Undecoded},
     log::{NewRecord, RecordRef},
 };
 use telemetry_schemas::{
-    DecodeError, Event, EventTime, PatientCodec, RecordKey, TtfBreach,
+    DecodeError, EncodeError, Event, EventTime, PatientCodec, RecordKey, TtfBreach, TtfRecord,
     erasure::Erasure,
     key::RecordKeyRef,
     rejected::{RejectedEvent, Unprocessable},
@@ -41,40 +41,49 @@ impl JourneyCodec {
         }
     }
 
-    fn event<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Poison> {
-        let view = self.codec.decode_view::<Event, EventView<'a>>(value_of(record)?);
-        let event = view.map_err(|error| undecodable(&error))?;
+    fn event<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Undecoded> {
+        let view = self.codec.impatient().decode_view::<Event, EventView<'a>>(value_of(record)?);
+        let event = view.map_err(|error| unread(&error))?;
         let told = match record.key {
             Some(key) => key_of(key)?,
             // An event of nobody (a smoke test, a performance figure) has no key.
             None if event.user_id.is_none() => return Ok(None),
-            None => return Err(key_mismatch()),
+            None => return Err(key_mismatch().into()),
         };
         // An event of a user under another key would be lost without a word.
         if told.tenant != event.tenant || told.user_id() != event.user_id {
-            return Err(key_mismatch());
+            return Err(key_mismatch().into());
         }
         for (name, time) in [("timestamp", event.timestamp), ("received_at", event.received_at)] {
             if !TIMES.contains(&time.0) {
                 let message = format!("`{name}` is outside the years 1970 to 2099");
-                return Err(Poison { code: "absurd_time", message });
+                return Err(Poison { code: "absurd_time", message }.into());
             }
         }
         let takes_part = told.is_user && matching::type_takes_part(event.event_type);
         Ok(takes_part.then_some(Input::Event(event)))
     }
 
-    fn erasure<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Poison> {
+    fn erasure<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Undecoded> {
         let told = key_of(record.key.unwrap_or_default())?;
-        let erasure: Erasure = self.codec.decode(value_of(record)?).map_err(|error| undecodable(&error))?;
+        let erasure: Erasure = self.codec.impatient().decode(value_of(record)?).map_err(|error| unread(&error))?;
         if told.tenant != erasure.tenant || told.user_id() != Some(&erasure.user_id) {
-            return Err(key_mismatch());
+            return Err(key_mismatch().into());
         }
         if !TIMES.contains(&erasure.erased_at.0) {
             let message = "`erased_at` is outside the years 1970 to 2099".to_owned();
-            return Err(Poison { code: "absurd_time", message });
+            return Err(Poison { code: "absurd_time", message }.into());
         }
         Ok(Some(Input::Erasure(erasure)))
+    }
+
+    /// Registers the schemas of all that is written.
+    fn register(&self) -> Result<(), EncodeError> {
+        let codec = self.codec.impatient();
+        codec.register::<JourneyState>()?;
+        codec.register::<TtfRecord>()?;
+        codec.register::<TtfBreach>()?;
+        codec.register::<RejectedEvent>()
     }
 
     fn breach_record(&self, breach: &TtfBreach) -> NewRecord {
@@ -84,7 +93,16 @@ impl JourneyCodec {
 }
 
 impl Codec<JourneyProcessor> for JourneyCodec {
-    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Poison> {
+    fn is_ready(&self) -> anyhow::Result<bool> {
+        match self.register() {
+            Ok(()) => Ok(true),
+            // The registry's client has told so.
+            Err(error) if error.is_retriable() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Undecoded> {
         if record.topic == topics::ERASURES { self.erasure(record) } else { self.event(record) }
     }
 
@@ -136,6 +154,11 @@ fn key_of(bytes: &[u8]) -> Result<RecordKeyRef<'_>, Poison> {
 
 fn key_mismatch() -> Poison {
     Poison { code: "key_mismatch", message: "the record's key names another tenant or user than its value".to_owned() }
+}
+
+/// A record whose schema is unknown because the registry is away waits; what the registry does not have is poison.
+fn unread(error: &DecodeError) -> Undecoded {
+    if error.is_retriable() { Undecoded::NotYet(error.to_string()) } else { undecodable(error).into() }
 }
 
 fn undecodable(error: &DecodeError) -> Poison {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stream_runtime::{
-    keyed::{Codec, Poison},
+    keyed::{Codec, Poison, Undecoded},
     log::{NewRecord, RecordRef},
 };
 use telemetry_schemas::{
@@ -34,17 +34,21 @@ impl GroupCodec {
 }
 
 impl Codec<GroupProcessor> for GroupCodec {
-    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input>, Poison> {
+    fn is_ready(&self) -> anyhow::Result<bool> {
+        self.wire.register()
+    }
+
+    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input>, Undecoded> {
         let key = self.decode_key(record.key.unwrap_or_default())?;
         if record.topic == topics::ALERT_COMMANDS {
-            let command: AlertCommand = self.wire.read(record)?;
+            let command: AlertCommand = self.wire.read_now(record)?;
             if command.group_key != key {
                 let message = "the record's key names another group than its value".to_owned();
-                return Err(Poison { code: "key_mismatch", message });
+                return Err(Poison { code: "key_mismatch", message }.into());
             }
             return Ok(Some(Input::Command(command)));
         }
-        let breach: TtfBreach = self.wire.read(record)?;
+        let breach: TtfBreach = self.wire.read_now(record)?;
         Ok(Some(Input::Breach(Box::new(breach))))
     }
 

@@ -44,6 +44,14 @@ impl Codec {
         Ok(Self { registry: Some(Arc::new(Registry::start(config)?)) })
     }
 
+    /// Makes sure that messages of this type can be written without asking the registry. May block on it.
+    pub fn register<T: AvroMessage>(&self) -> Result<(), EncodeError> {
+        match &self.registry {
+            Some(registry) => registry.id_of(T::TYPE).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// The message as bytes. May block on the registry at the first message of a type.
     pub fn encode<T: AvroMessage>(&self, message: &T) -> Result<Vec<u8>, EncodeError> {
         let mut bytes = Vec::with_capacity(256);

@@ -20,6 +20,11 @@ impl PatientCodec {
         Self(codec)
     }
 
+    /// The codec that does not wait: its errors tell what may be tried again.
+    pub fn impatient(&self) -> &Codec {
+        &self.0
+    }
+
     /// The message in `bytes`; an error is the bytes' fault.
     ///
     /// # Panics

@@ -5,6 +5,7 @@
 
 pub mod changelog;
 mod due;
+mod inputs;
 mod marker;
 mod metrics;
 mod options;
@@ -118,10 +119,31 @@ pub struct Poison {
     pub message: String,
 }
 
+/// Why a record was not decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undecoded {
+    /// It never will be.
+    #[error(transparent)]
+    Poison(#[from] Poison),
+    /// Something else is missing for now (a schema registry is away): the record waits, with all that follow it in
+    /// its partition. Says what is missing, without personal data.
+    #[error("{0}")]
+    NotYet(String),
+}
+
 /// How a processor's keys, inputs, states and outputs are written as bytes.
 pub trait Codec<P: KeyedProcessor>: Send + Sync + 'static {
+    /// Whether all that is needed from elsewhere is there: schemas are registered. Asked until it is so before a
+    /// worker joins its group; may block for seconds.
+    ///
+    /// # Errors
+    /// When it never will be: the process ends.
+    fn is_ready(&self) -> anyhow::Result<bool> {
+        Ok(true)
+    }
+
     /// Decodes a record of an input topic; its key is the key of the state. `Ok(None)`: nothing for us, skip it.
-    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<P::Input<'a>>, Poison>;
+    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<P::Input<'a>>, Undecoded>;
 
     /// Decodes a record's key. Called once per key and transaction. A key that begins with a zero byte does not come
     /// here: such keys are the runtime's own.

@@ -121,7 +121,7 @@ pub struct KeyedOptions {
     pub prefetch_bytes: usize,
     /// Bound of one blocking call to the log.
     pub call_timeout: Duration,
-    /// Bound of all tries of one transactional call. Below the group's `max.poll.interval.ms`.
+    /// Bound of all tries of one transactional call. The worker does not poll meanwhile, so a rebalance waits for it.
     pub retry_timeout: Duration,
     /// A restore that reads nothing for so long fails.
     pub restore_stall: Duration,
@@ -168,7 +168,7 @@ impl KeyedOptions {
             poison_minimum: config.poison_minimum,
             prefetch_bytes: config.prefetch.as_usize(),
             call_timeout: Duration::from_secs(10),
-            retry_timeout: Duration::from_secs(60),
+            retry_timeout: Duration::from_secs(20),
             restore_stall: Duration::from_secs(60),
             position_interval: Duration::from_secs(5),
             changelog_delete_retention: Duration::from_secs(24 * 3600),

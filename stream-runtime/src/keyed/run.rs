@@ -9,10 +9,16 @@ use service_kit::Kit;
 use super::{
     Codec, KeyedOptions, KeyedProcessor, metrics::KeyedMetrics, restore::Activity, store::Stores, worker::Worker,
 };
-use crate::{lag::LagMeter, log::Log, transaction::while_unavailable};
+use crate::{
+    lag::LagMeter,
+    log::{Log, LogError},
+};
 
 /// Longest wait for records: how fast a worker notices a due timer, a restored store or a shutdown.
 const IDLE: Duration = Duration::from_millis(50);
+
+/// How long the log may take to answer before it is looked whether the process is to end.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the workers of a process have in common.
 pub(crate) struct Shared<P, C> {
@@ -68,12 +74,38 @@ impl<P: KeyedProcessor, C: Codec<P>> Shared<P, C> {
         }))
     }
 
+    /// Waits for the log and for what the codec needs, as long as it takes; false when the process is to end.
+    fn wait_until_possible(&self, ended: impl Fn() -> bool) -> anyhow::Result<bool> {
+        let (mut topics, mut codec) = (false, false);
+        while !(topics && codec) {
+            if ended() {
+                return Ok(false);
+            }
+            if !codec {
+                codec = self.codec.is_ready()?;
+            }
+            if !topics {
+                topics = match self.check_topics() {
+                    Err(error) if error.downcast_ref::<LogError>().is_some_and(LogError::is_retriable) => {
+                        tracing::warn!(app = self.options.app, error = format!("{error:#}"), "waiting for the log");
+                        false
+                    }
+                    checked => checked.map(|()| true)?,
+                };
+            }
+            if !(topics && codec) {
+                std::thread::sleep(IDLE);
+            }
+        }
+        Ok(true)
+    }
+
     /// Checks that every topic is there, with equal partition counts.
     pub fn check_topics(&self) -> anyhow::Result<()> {
         let options = &self.options;
         let names: Vec<&str> = options.inputs.iter().chain([&options.changelog]).map(String::as_str).collect();
-        let topics = while_unavailable(options.retry_timeout, || self.log.topics(Some(&names), options.call_timeout))
-            .context("cannot look at the topics")?;
+        let topics =
+            self.log.topics(Some(&names), options.call_timeout.min(PATIENCE)).context("cannot look at the topics")?;
         let mut counts = BTreeSet::new();
         for name in &names {
             let Some(topic) = topics.iter().find(|topic| topic.name == *name) else {
@@ -110,7 +142,9 @@ pub fn run<P: KeyedProcessor, C: Codec<P>>(
         kit.health().readiness(name.clone()).set(false);
         kit.spawn_thread(name, move || {
             let shutdown = kit_of_worker.shutdown();
-            shared.check_topics()?;
+            if !shared.wait_until_possible(|| shutdown.is_cancelled())? {
+                return Ok(());
+            }
             let mut worker = Worker::join(shared, index, &kit_of_worker)?;
             while !shutdown.is_cancelled() {
                 worker.step(IDLE)?;

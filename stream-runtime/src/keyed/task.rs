@@ -1,10 +1,11 @@
 //! One partition number: its place in every input, its store, what the open transaction changes, its timers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
-    Codec, Context, Effect, KeyedProcessor, Shared, changelog,
+    Codec, Context, Effect, KeyedProcessor, Shared, Undecoded, changelog,
     due::DueHeader,
+    inputs::{self, InputMarks},
     marker,
     overlay::{Flush, LookupError, Overlay},
     restore::Restored,
@@ -18,11 +19,16 @@ use crate::{
     transaction::Setback,
 };
 
+/// Bound of one watermark query: it stands between two polls.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     /// It was before our next offset: applied already.
     Seen,
+    /// It cannot be read yet: it, and what follows, must be read again.
+    Held,
     Taken,
     Skipped,
     Poison,
@@ -43,8 +49,10 @@ pub struct Task<P: KeyedProcessor> {
     /// An end of the changelog from before the open transaction, stored when that is committed.
     changelog_end: Option<i64>,
     asked_for_end: Option<Instant>,
-    /// Records were handed out while it was restored: they must be read again.
+    /// Records were handed out that were not applied: they must be read again.
     missed: bool,
+    /// A record waits for something from elsewhere, and everything behind it with it.
+    held: bool,
 }
 
 impl<P: KeyedProcessor> Task<P> {
@@ -61,6 +69,7 @@ impl<P: KeyedProcessor> Task<P> {
             changelog_end: None,
             asked_for_end: None,
             missed: false,
+            held: false,
             store,
         }
     }
@@ -69,23 +78,64 @@ impl<P: KeyedProcessor> Task<P> {
         self.meta.is_some()
     }
 
+    /// True when records are applied as they come.
+    pub fn takes_records(&self) -> bool {
+        self.is_active() && !self.held
+    }
+
+    /// A record waits for something from elsewhere.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Lets the record that waits be tried again.
+    pub fn release_held(&mut self) {
+        self.held = false;
+    }
+
     /// Takes the restored store into use.
-    pub fn activate(&mut self, restored: Restored, processor: &P, scanner: &Scanner) -> anyhow::Result<()> {
+    pub fn activate(
+        &mut self,
+        restored: Restored,
+        processor: &P,
+        scanner: &Scanner,
+        group: &str,
+    ) -> anyhow::Result<()> {
         self.store = restored.store;
-        // Offsets are committed with the state: without the one the other cannot be there.
-        if self.inputs.iter().all(|input| input.is_first) && !self.store.is_empty()? {
-            anyhow::bail!(
-                "{} holds state, but the group has committed no offsets for its inputs; reset the group's offsets to \
-                 where the state ends, or start with a new changelog",
-                self.changelog
-            );
-        }
+        self.resume_after_state(&restored.meta, group)?;
         self.timers = Timers::new(self.store.next_due(None)?);
         self.scan = None;
         processor.observe_closed(self.partition);
         self.scan = scanner.scan(&self.store);
         self.meta = Some(restored.meta);
         self.asked_for_end = None;
+        Ok(())
+    }
+
+    /// Offsets are committed with the state: where the group has none, the state knows how far it goes.
+    fn resume_after_state(&mut self, meta: &Meta, group: &str) -> anyhow::Result<()> {
+        let is_unknown = |input: &InputPosition| input.is_first && meta.inputs.get(&input.at.topic).is_none();
+        if self.inputs.iter().all(is_unknown) && !self.store.is_empty()? {
+            anyhow::bail!(
+                "{} holds state, but group `{group}` has committed no offsets for its inputs and the state does not say \
+                 how far it goes; reset the group's offsets to where it does, or start with a new changelog",
+                self.changelog
+            );
+        }
+        for input in self.inputs.iter_mut().filter(|input| input.is_first) {
+            let Some((next, note)) = meta.inputs.get(&input.at.topic) else { continue };
+            tracing::warn!(
+                group,
+                input = %input.at,
+                next,
+                "the group's offset is gone; going on where the state ends"
+            );
+            (input.next, input.committed, input.note) = (next, next, note);
+            self.missed = true;
+            if let Some(reason) = input.misplaced(group) {
+                anyhow::bail!(reason);
+            }
+        }
         Ok(())
     }
 
@@ -99,13 +149,16 @@ impl<P: KeyedProcessor> Task<P> {
         std::mem::take(&mut self.missed)
     }
 
-    /// Takes the store out of use: it will be restored.
-    pub fn deactivate(&mut self, committed: Vec<InputPosition>) {
+    /// Takes the store out of use: it will be restored, and its inputs read from where they are committed.
+    pub fn deactivate(&mut self) {
         self.overlay.clear();
         self.scan = None;
         self.meta = None;
+        self.held = false;
         self.changelog_end = None;
-        self.inputs = committed;
+        for input in &mut self.inputs {
+            input.next = input.committed;
+        }
     }
 
     /// Drops what the open transaction has changed.
@@ -151,7 +204,13 @@ impl<P: KeyedProcessor> Task<P> {
                 Err(LookupError::Key(poison)) => Err(poison),
                 Err(error) => return Err(error),
             },
-            Err(poison) => Err(poison),
+            Err(Undecoded::NotYet(reason)) => {
+                tracing::debug!(partition = self.partition, reason, "a record waits");
+                self.held = true;
+                self.missed = true;
+                return Ok(Applied::Held);
+            }
+            Err(Undecoded::Poison(poison)) => Err(poison),
         };
         let applied = applied.unwrap_or_else(|poison| {
             let notice = shared.codec.encode_poison(record, &poison, ctx.now_ms);
@@ -212,17 +271,19 @@ impl<P: KeyedProcessor> Task<P> {
         Ok(())
     }
 
-    /// Notes where the changelog ends before the transaction begins, now and then. See `DESIGN.md`.
-    pub fn note_changelog_end<C>(&mut self, shared: &Shared<P, C>) {
+    /// Notes where the changelog ends before the transaction begins, now and then. See `DESIGN.md`. False when the log
+    /// did not answer.
+    pub fn note_changelog_end<C>(&mut self, shared: &Shared<P, C>) -> bool {
         let asked_lately = self.asked_for_end.is_some_and(|at| at.elapsed() < shared.options.position_interval);
         if asked_lately || !self.is_active() || !self.is_changed() {
-            return;
+            return true;
         }
         self.asked_for_end = Some(Instant::now());
-        match shared.log.end_offset(&self.changelog, Isolation::ReadUncommitted, shared.options.call_timeout) {
+        match shared.log.end_offset(&self.changelog, Isolation::ReadUncommitted, QUERY_TIMEOUT) {
             Ok(end) => self.changelog_end = Some(end),
             Err(error) => tracing::debug!(%error, "the changelog's end is noted another time"),
         }
+        self.changelog_end.is_some()
     }
 
     /// Produces what was changed, and adds the same to the store's batch. Returns the number of records.
@@ -247,6 +308,8 @@ impl<P: KeyedProcessor> Task<P> {
             }
         }
         let header = DueHeader::new(&shared.options.timer_fingerprint);
+        let marks = InputMarks::of(&self.inputs);
+        let mut mark = Some((inputs::HEADER.to_owned(), marks.to_header().into()));
         for place in self.overlay.changed() {
             let entry = self.overlay.entry(place);
             // Decoded once more: a copy kept from the first touch on would cost as much for every key, changed or not.
@@ -284,6 +347,7 @@ impl<P: KeyedProcessor> Task<P> {
                 if let Some(due) = due {
                     header.add(&mut record, due);
                 }
+                record.headers.extend(mark.take());
                 records.push(record);
             }
             flushed.records += records.len();
@@ -301,9 +365,7 @@ impl<P: KeyedProcessor> Task<P> {
 
         meta.changelog_position = self.changelog_end.unwrap_or(meta.changelog_position);
         meta.written_at_ms = ctx.now_ms;
-        for input in &self.inputs {
-            meta.inputs.insert(input.at.topic.to_string(), input.next);
-        }
+        meta.inputs = marks;
         batch.describe(&self.store, &meta);
         flushed.meta = Some(meta);
         Ok(flushed)

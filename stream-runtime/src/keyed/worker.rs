@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::{Kit, ProgressHandle, ReadyHandle, metrics::Age};
+use service_kit::{CheckHandle, Kit, ProgressHandle, ReadyHandle, metrics::Age};
 
 use self::priority::Precedence;
 
@@ -21,12 +21,13 @@ use super::{
     restore::Restore,
     scan::Scanner,
     store::StoreError,
-    task::{Applied, Task},
+    task::{Applied, QUERY_TIMEOUT, Task},
     timers::Judgement,
 };
 use crate::{
     lag::LagMember,
     log::{GroupMetadata, Isolation, LogError, Polled, SubscribeOptions, Subscription, TopicPartition},
+    positions::InputPosition,
     transaction::{TransactionalWriter, WriterOptions, consumer_error},
 };
 
@@ -34,10 +35,10 @@ use crate::{
 const POLL_RECORDS: usize = 5_000;
 /// How often the size of the local state is asked for.
 const STATE_INTERVAL: Duration = Duration::from_secs(5);
-/// Bound of one watermark query: it stands between two polls.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a stale member waits for the group before it tries again.
 const STALE_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two tries of a record that waits for something from elsewhere.
+const HELD_PAUSE: Duration = Duration::from_secs(1);
 /// After a poll that failed because the log is away.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -76,6 +77,12 @@ pub struct Worker<P: KeyedProcessor, C: Codec<P>> {
     precedence: BTreeMap<i32, Precedence>,
     /// Since when the group is known to have moved on without us.
     stale_since: Option<Instant>,
+    /// Since when records wait for something from elsewhere.
+    held_since: Option<Instant>,
+    /// When that was found last; told as a check until it is over.
+    held_last: Option<Instant>,
+    /// The committed positions are to be asked for anew, and these partitions to be restored from the beginning.
+    reopening: Option<Vec<i32>>,
     /// When the first record of the open transaction came.
     opened: Option<Instant>,
     open_records: usize,
@@ -85,6 +92,7 @@ pub struct Worker<P: KeyedProcessor, C: Codec<P>> {
     state_measured: Option<Instant>,
     foreign_since: Option<Instant>,
     ready: ReadyHandle,
+    check: CheckHandle,
     progress: ProgressHandle,
 }
 
@@ -118,6 +126,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         let max_silence = options.retry_timeout * 2 + options.call_timeout * 3;
         Ok(Self {
             ready: kit.health().readiness(name.clone()),
+            check: kit.health().check(format!("{name}-input")),
             progress: kit.health().progress(name, max_silence),
             poison: PoisonWindow::new(options.poison_share, options.poison_minimum),
             lag: shared.lag.member(),
@@ -132,6 +141,9 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             pending: VecDeque::new(),
             precedence: BTreeMap::new(),
             stale_since: None,
+            held_since: None,
+            held_last: None,
+            reopening: None,
             opened: None,
             open_records: 0,
             state_measured: None,
@@ -149,8 +161,17 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         self.transaction_age.set_since(self.opened);
         let mut step = Step::default();
         if let Some(event) = self.pending.pop_front() {
-            self.follow(event)?;
             step.moved = true;
+            if !self.follow(event)? {
+                self.stay_polled(timeout)?;
+            }
+            return Ok(step);
+        }
+        if self.reopening.is_some() {
+            step.moved = true;
+            if !self.try_reopen()? {
+                self.stay_polled(timeout)?;
+            }
             return Ok(step);
         }
         match self.collect_restored() {
@@ -163,6 +184,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         if let Some(error) = self.scanner.failure() {
             self.heal(error)?;
         }
+        self.try_held()?;
         self.outwait_staleness()?;
         if self.is_commit_due() {
             self.commit()?;
@@ -179,11 +201,20 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         match self.poll(timeout)? {
             Polled::Records(count) => step.records = count,
             event => {
-                self.follow(event)?;
+                self.pending.push_back(event);
                 step.moved = true;
             }
         }
         Ok(step)
+    }
+
+    /// Remains a member while the log is away: nothing is taken in, an event waits for its turn.
+    fn stay_polled(&mut self, timeout: Duration) -> anyhow::Result<()> {
+        match self.poll(timeout)? {
+            Polled::Records(_) => {}
+            event => self.pending.push_back(event),
+        }
+        Ok(())
     }
 
     #[cfg(test)]
@@ -193,7 +224,10 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
 
     /// True when partitions are assigned (or known to be none) and every task is restored.
     pub fn is_ready(&self) -> bool {
-        self.group.is_some() && self.restore.is_none() && self.tasks.values().all(Task::is_active)
+        self.group.is_some()
+            && self.restore.is_none()
+            && self.reopening.is_none()
+            && self.tasks.values().all(Task::is_active)
     }
 
     /// True when the processor was shown all that was stored.
@@ -201,9 +235,10 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         self.scanner.is_idle()
     }
 
-    /// True when every input was read to its end, or the group keeps us from reading. Asks the log.
+    /// True when every input was read to its end, or the group, or a record that waits, keeps us from reading. Asks the
+    /// log.
     pub fn is_caught_up(&self) -> anyhow::Result<bool> {
-        if self.stale_since.is_some() {
+        if self.stale_since.is_some() || self.held_since.is_some() {
             return Ok(true);
         }
         for input in self.tasks.values().flat_map(|task| &task.inputs) {
@@ -229,15 +264,16 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         let room = shared.options.commit_records.saturating_sub(self.open_records).clamp(1, POLL_RECORDS);
         let Self { subscription, tasks, poison, .. } = self;
         let mut failure: Option<anyhow::Error> = None;
-        let mut applied = 0;
+        let (mut applied, mut held) = (0, false);
         let polled = subscription.poll(room, timeout, &mut |record| {
             let Some(task) = tasks.get_mut(&record.partition) else { return };
-            if !task.is_active() || failure.is_some() {
+            if !task.takes_records() || failure.is_some() {
                 task.miss();
                 return;
             }
             match task.apply(shared, ctx, record) {
                 Ok(Applied::Seen) => {}
+                Ok(Applied::Held) => held = true,
                 Ok(outcome) => {
                     applied += 1;
                     if poison.record(outcome == Applied::Poison) {
@@ -262,6 +298,9 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         if let Some(error) = failure {
             self.heal(error)?;
         }
+        if held {
+            self.hold()?;
+        }
         match polled {
             Ok(polled) => Ok(polled),
             Err(error) if error.is_retriable() => {
@@ -278,6 +317,36 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         let Some(partition) = damaged_partition(&error) else { return Err(error) };
         tracing::error!(member = self.id, partition, error = format!("{error:#}"), "restoring the local state");
         self.reopen(vec![partition])
+    }
+
+    /// Pauses the tasks in which a record waits: the others go on.
+    fn hold(&mut self) -> anyhow::Result<()> {
+        self.held_since = Some(Instant::now());
+        self.held_last = self.held_since;
+        self.check.degraded("records wait for the schema registry");
+        let partitions = self.partitions_of(Task::is_held);
+        self.tolerating_rebalance(|worker| worker.subscription.pause(&partitions))
+    }
+
+    /// Reads the records that wait once more.
+    fn try_held(&mut self) -> anyhow::Result<()> {
+        if self.held_last.is_some_and(|last| last.elapsed() > HELD_PAUSE * 3) {
+            self.held_last = None;
+            self.check.healthy();
+        }
+        if self.held_since.is_none_or(|since| since.elapsed() < HELD_PAUSE) || self.stale_since.is_some() {
+            return Ok(());
+        }
+        self.held_since = None;
+        let partitions = self.partitions_of(Task::is_held);
+        let mut places = Vec::new();
+        for task in self.tasks.values_mut().filter(|task| task.is_held()) {
+            task.release_held();
+            task.take_missed();
+            places.extend(task.inputs.iter().map(InputPosition::place));
+        }
+        self.tolerating_rebalance(|worker| worker.subscription.seek(&places))?;
+        self.tolerating_rebalance(|worker| worker.subscription.resume(&partitions))
     }
 
     fn until_commit(&self) -> Option<Duration> {
@@ -322,7 +391,12 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                 if let Err(error) = &ends {
                     tracing::warn!(partition = task.partition, %error, "a due timer waits for the log's end offsets");
                 }
+                let is_away = ends.is_err();
                 task.timers.sampled(asked_at_ms, grace_ms, ends.ok());
+                if is_away {
+                    // It would not answer about the other tasks either, and each question holds up the poll.
+                    break;
+                }
                 judgement = judge(task, &*self.subscription);
             }
             let Judgement::Fire { complete_until_ms } = judgement else { continue };
@@ -361,12 +435,17 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             return;
         }
         for input in self.tasks.values().flat_map(|task| &task.inputs) {
-            self.lag.tell(&input.at, Some(input.next), input.stream_time_ms);
+            self.lag.tell(&input.at, Some(input.next), input.note.stream_time_ms);
         }
     }
 
     fn partitions(&self) -> Vec<TopicPartition> {
-        self.tasks.values().flat_map(|task| task.inputs.iter().map(|input| input.at.clone())).collect()
+        self.partitions_of(|_| true)
+    }
+
+    fn partitions_of(&self, wanted: impl Fn(&Task<P>) -> bool) -> Vec<TopicPartition> {
+        let tasks = self.tasks.values().filter(|task| wanted(task));
+        tasks.flat_map(|task| task.inputs.iter().map(|input| input.at.clone())).collect()
     }
 }
 

@@ -83,7 +83,7 @@ impl TransformOptions {
             commit_bytes: 8 << 20,
             prefetch_bytes: 8 << 20,
             call_timeout: Duration::from_secs(10),
-            retry_timeout: Duration::from_secs(60),
+            retry_timeout: Duration::from_secs(20),
         }
     }
 }

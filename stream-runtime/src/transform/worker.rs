@@ -16,7 +16,7 @@ use crate::{
         GroupMetadata, Isolation, Log, LogError, NewRecord, Polled, SubscribeOptions, Subscription, TopicPartition,
         Verdict,
     },
-    positions::{InputPosition, Patience, committed_positions},
+    positions::{InputPosition, committed_positions},
     transaction::{Recovery, Setback, TransactionalWriter, WriterOptions, consumer_error, membership_event},
 };
 
@@ -24,6 +24,8 @@ use crate::{
 const POLL_RECORDS: usize = 5_000;
 /// How long a stale member waits for the group before it tries again.
 const STALE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the log may take to answer before the worker polls again.
+const PATIENCE: Duration = Duration::from_secs(5);
 const UNAVAILABLE_PAUSE: Duration = Duration::from_millis(100);
 const COMMIT_BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 10.0];
 
@@ -41,6 +43,8 @@ pub(super) struct Worker<T> {
     /// Events that came up while we looked at the consumer for another reason.
     pending: VecDeque<Polled>,
     stale_since: Option<Instant>,
+    /// The committed positions are to be asked for anew.
+    reopening: bool,
     /// When the first record of the open transaction came.
     opened: Option<Instant>,
     open_records: usize,
@@ -107,6 +111,7 @@ impl<T: Transform> Worker<T> {
             group: None,
             pending: VecDeque::new(),
             stale_since: None,
+            reopening: false,
             opened: None,
             open_records: 0,
             options,
@@ -117,8 +122,14 @@ impl<T: Transform> Worker<T> {
     pub fn step(&mut self, timeout: Duration) -> anyhow::Result<Polled> {
         self.progress.beat();
         if let Some(event) = self.pending.pop_front() {
-            self.follow(event.clone())?;
+            if !self.follow(event.clone())? {
+                self.stay_polled(timeout)?;
+            }
             return Ok(event);
+        }
+        if self.reopening && !self.try_reopen()? {
+            self.stay_polled(timeout)?;
+            return Ok(Polled::Records(0));
         }
         self.outwait_staleness()?;
         if self.is_commit_due() {
@@ -128,9 +139,18 @@ impl<T: Transform> Worker<T> {
         let left = self.opened.map(|opened| self.options.commit_interval.saturating_sub(opened.elapsed()));
         let polled = self.poll(left.map_or(timeout, |left| left.min(timeout)))?;
         if !matches!(polled, Polled::Records(_)) {
-            self.follow(polled.clone())?;
+            self.pending.push_back(polled.clone());
         }
         Ok(polled)
+    }
+
+    /// Remains a member while the log is away: nothing is taken in, an event waits for its turn.
+    fn stay_polled(&mut self, timeout: Duration) -> anyhow::Result<()> {
+        match self.poll(timeout)? {
+            Polled::Records(_) => {}
+            event => self.pending.push_back(event),
+        }
+        Ok(())
     }
 
     /// Commits what is open and leaves.
@@ -201,7 +221,7 @@ impl<T: Transform> Worker<T> {
         if self.subscription.assignment_lost() {
             return Err(Setback::new(Verdict::Stale, "the assignment is lost"));
         }
-        let Some(group) = &self.group else {
+        let Some(group) = &self.group.clone() else {
             return Err(Setback::new(Verdict::Stale, "not a member of the group"));
         };
         self.writer.begin()?;
@@ -211,14 +231,16 @@ impl<T: Transform> Worker<T> {
         fail::fail_point!("transform::after_produce");
         let offsets: Vec<_> = self.places.values().map(InputPosition::next_offset).collect();
         fail::fail_point!("transform::before_commit");
-        self.writer.commit(&offsets, group)
+        let Self { writer, subscription, .. } = self;
+        writer.commit(&offsets, group, &|| subscription.assignment_lost())
     }
 
     fn recover(&mut self, setback: Setback) -> anyhow::Result<()> {
         if setback.verdict == Verdict::Fenced {
             self.look_at_consumer()?;
         }
-        let recovery = self.writer.recover(setback)?;
+        let Self { writer, subscription, .. } = self;
+        let recovery = writer.recover(setback, &|| subscription.assignment_lost())?;
         self.drop_open();
         self.map.rolled_back();
         match recovery {
@@ -227,9 +249,10 @@ impl<T: Transform> Worker<T> {
                     place.next = place.committed;
                 }
             }
-            Recovery::Rebuilt => {
+            Recovery::Renew => {
+                self.reopening = true;
                 let partitions: Vec<_> = self.places.keys().cloned().collect();
-                self.places = self.committed(&partitions)?;
+                return self.tolerating_rebalance(|worker| worker.subscription.pause(&partitions));
             }
         }
         let places: Vec<_> = self.places.values().map(InputPosition::place).collect();
@@ -240,6 +263,24 @@ impl<T: Transform> Worker<T> {
             self.tolerating_rebalance(|worker| worker.subscription.pause(&partitions))?;
         }
         Ok(())
+    }
+
+    /// Makes the producer ready, asks what is committed and goes on from there; false while the log is away.
+    fn try_reopen(&mut self) -> anyhow::Result<bool> {
+        if !self.writer.try_ready()? {
+            return Ok(false);
+        }
+        let partitions: Vec<_> = self.places.keys().cloned().collect();
+        let Some(places) = self.committed(&partitions)? else { return Ok(false) };
+        // What came in meanwhile is read again.
+        self.drop_open();
+        self.map.rolled_back();
+        self.places = places;
+        self.reopening = false;
+        let places: Vec<_> = self.places.values().map(InputPosition::place).collect();
+        self.tolerating_rebalance(|worker| worker.subscription.seek(&places))?;
+        self.tolerating_rebalance(|worker| worker.subscription.resume(&partitions))?;
+        Ok(true)
     }
 
     /// A fenced producer often means a replaced or expelled member: let the consumer tell. Records it hands out
@@ -270,51 +311,61 @@ impl<T: Transform> Worker<T> {
         }
     }
 
-    fn follow(&mut self, event: Polled) -> anyhow::Result<()> {
+    /// Answers an event of the group; false when the log is away and the event has to wait.
+    fn follow(&mut self, event: Polled) -> anyhow::Result<bool> {
         self.stale_since = None;
         match event {
-            Polled::Records(_) => Ok(()),
-            Polled::Assigned(partitions) => self.open(&partitions),
+            Polled::Records(_) => {}
+            Polled::Assigned(partitions) => {
+                if !self.open(&partitions)? {
+                    self.pending.push_front(Polled::Assigned(partitions));
+                    return Ok(false);
+                }
+            }
             Polled::Revoked(partitions) => {
                 self.commit()?;
-                self.give_up(&partitions)
+                self.give_up(&partitions)?;
             }
             Polled::Lost(partitions) => {
                 self.drop_open();
                 self.map.rolled_back();
-                self.give_up(&partitions)
+                self.give_up(&partitions)?;
             }
         }
+        Ok(true)
     }
 
-    fn open(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<()> {
+    fn open(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<bool> {
+        self.commit()?;
+        if !self.writer.try_ready()? {
+            return Ok(false);
+        }
+        let Some(new) = self.committed(partitions)? else { return Ok(false) };
         tracing::info!(member = self.id, count = partitions.len(), "partitions are assigned");
         self.rebalances.inc();
-        self.commit()?;
-        self.writer.ensure_ready()?;
-        let new = self.committed(partitions)?;
         let from: Vec<_> = new.values().map(InputPosition::place).collect();
         self.subscription.assign(&from).map_err(|error| consumer_error(&self.id, error))?;
         self.group = Some(self.subscription.group().map_err(|error| consumer_error(&self.id, error))?);
         self.places.extend(new);
         self.ready.set(true);
-        Ok(())
+        Ok(true)
     }
 
     fn give_up(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<()> {
         tracing::info!(member = self.id, count = partitions.len(), "partitions are given up");
         self.places.retain(|at, _| !partitions.contains(at));
+        self.reopening &= !self.places.is_empty();
         self.lag.clear();
         self.group = None;
         self.ready.set(false);
         self.subscription.release().map_err(|error| consumer_error(&self.id, error))
     }
 
-    fn committed(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<Places> {
-        let patience = Patience { call: self.options.call_timeout, retry: self.options.retry_timeout };
+    fn committed(&mut self, partitions: &[TopicPartition]) -> anyhow::Result<Option<Places>> {
+        let patience = PATIENCE.min(self.options.call_timeout);
         let positions =
             committed_positions(&*self.log, &mut *self.subscription, &self.options.group, partitions, patience)?;
-        Ok(positions.into_iter().map(|position| (position.at.clone(), position)).collect())
+        Ok(positions.map(|all| all.into_iter().map(|position| (position.at.clone(), position)).collect()))
     }
 
     fn drop_open(&mut self) {
@@ -329,7 +380,7 @@ impl<T: Transform> Worker<T> {
             return;
         }
         for place in self.places.values() {
-            self.lag.tell(&place.at, Some(place.next), place.stream_time_ms);
+            self.lag.tell(&place.at, Some(place.next), place.note.stream_time_ms);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use stream_runtime::{
-    keyed::{Codec, Context, Effect, KeyedProcessor, Poison, is_marker},
+    keyed::{Codec, Context, Effect, KeyedProcessor, Poison, Undecoded, is_marker},
     log::{NewRecord, RecordRef, simulated::Written},
 };
 
@@ -119,7 +119,7 @@ impl KeyedProcessor for Ledger {
 }
 
 impl Codec<Ledger> for Ledger {
-    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<Input>, Poison> {
+    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<Input>, Undecoded> {
         let poison = || Poison { code: "undecodable", message: "no input".to_owned() };
         let input: Input = serde_json::from_slice(record.value.unwrap_or_default()).map_err(|_| poison())?;
         Ok((input != Input::Skip).then_some(input))

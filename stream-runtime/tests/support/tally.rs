@@ -3,11 +3,17 @@
 //! Its outputs carry a revision that grows by one with each, so that a lost or repeated transaction shows as a gap
 //! or a repetition.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use serde::{Deserialize, Serialize};
 use stream_runtime::{
-    keyed::{Codec, Context, Effect, KeyedProcessor, Poison},
+    keyed::{Codec, Context, Effect, KeyedProcessor, Poison, Undecoded},
     log::{NewRecord, Record, RecordRef},
 };
 
@@ -97,6 +103,8 @@ impl KeyedProcessor for Tally {
 #[derive(Clone, Default)]
 pub struct Json {
     pub prefix: String,
+    /// While it is set, records whose key begins with `later` cannot be decoded yet.
+    pub away: Arc<AtomicBool>,
 }
 
 impl Json {
@@ -106,13 +114,17 @@ impl Json {
 }
 
 impl Codec<Tally> for Json {
-    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<Input>, Poison> {
+    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<Input>, Undecoded> {
         let poison = |message: &str| Poison { code: "undecodable", message: message.to_owned() };
         let key = record.key.ok_or_else(|| poison("no key"))?;
         if key == b"ignored" {
             return Ok(None);
         }
-        serde_json::from_slice(record.value.unwrap_or_default()).map(Some).map_err(|_| poison("value"))
+        if key.starts_with(b"later") && self.away.load(Ordering::Relaxed) {
+            return Err(Undecoded::NotYet("something is away".to_owned()));
+        }
+        let input = serde_json::from_slice(record.value.unwrap_or_default());
+        Ok(Some(input.map_err(|_| poison("value"))?))
     }
 
     fn decode_key(&self, bytes: &[u8]) -> Result<String, Poison> {

@@ -11,7 +11,7 @@ use std::{
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 use stream_runtime::log::{
-    Isolation, Log, LogConfig, NewRecord, Position, Publisher, TopicPartition, config::KafkaConfig,
+    Isolation, Log, LogConfig, LogError, NewRecord, Position, Publisher, TopicPartition, config::KafkaConfig,
 };
 use telemetry_schemas::{AvroMessage, Codec, Event, RecordKey, topics};
 
@@ -58,8 +58,16 @@ impl Cluster {
         Self::on(kafka.brokers.clone(), 1, None, Some(kafka))
     }
 
+    /// Three brokers of its own that keep every record three times and want two for a write.
+    pub fn three() -> Self {
+        let kafka = OwnKafka::start_three();
+        Self::on(kafka.brokers.clone(), 3, None, Some(kafka))
+    }
+
     fn on(brokers: String, replication: i32, exclusive: Option<File>, own: Option<OwnKafka>) -> Self {
-        let config = LogConfig::Kafka(KafkaConfig { brokers: brokers.clone(), properties: BTreeMap::new() });
+        // What is sent while a broker is away is taken when it is back.
+        let properties = BTreeMap::from([("message.timeout.ms".to_owned(), "120000".to_owned())]);
+        let config = LogConfig::Kafka(KafkaConfig { brokers: brokers.clone(), properties });
         let log = stream_runtime::log::open(&config, "ttf-faults").expect("sound settings");
         let publisher = log.publisher().expect("sound settings");
         let codec = Codec::without_registry();
@@ -120,6 +128,23 @@ impl Cluster {
         try_join_all(deliveries).await.expect("the broker takes them");
     }
 
+    /// Publishes events a few at a time over about `duration`; what the brokers do not take at once they take later.
+    pub fn publish_slowly(&self, events: &[Event], duration: Duration) -> tokio::task::JoinHandle<()> {
+        let publisher = self.log.publisher().expect("a producer");
+        let records: Vec<_> = events.iter().map(|event| self.record_of(event)).collect();
+        let steps = u32::try_from(duration.as_millis() / 20).expect("a short time").max(1);
+        let size = records.len().div_ceil(steps as usize).max(1);
+        tokio::spawn(async move {
+            let mut deliveries = Vec::new();
+            for batch in records.chunks(size) {
+                let batch = batch.iter().cloned();
+                deliveries.extend(batch.map(|record| publisher.publish(record).expect("the queue has room")));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            try_join_all(deliveries).await.expect("the brokers take them in the end");
+        })
+    }
+
     /// Where everything stands now.
     pub fn mark(&self) -> Mark {
         [topics::TTF_RECORDS, topics::TTF_BREACHES, topics::EVENTS_REJECTED]
@@ -134,20 +159,13 @@ impl Cluster {
 
     /// The end of a partition; waits for a broker that has just been told of the topic.
     pub fn end(&self, at: &TopicPartition, isolation: Isolation) -> i64 {
-        let deadline = Instant::now() + READ;
-        loop {
-            match self.log.end_offset(at, isolation, CALL) {
-                Ok(end) => return end,
-                Err(error) => assert!(Instant::now() < deadline, "{at} does not tell its end: {error}"),
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        answered(|| self.log.end_offset(at, isolation, CALL))
     }
 
     /// Records of the input that no processor has committed yet.
     pub fn lag(&self) -> i64 {
         let inputs = partitions(topics::EVENTS);
-        let committed = self.log.committed(ttf_processor::GROUP, &inputs, CALL).expect("the broker answers");
+        let committed = answered(|| self.log.committed(ttf_processor::GROUP, &inputs, CALL));
         committed.iter().map(|known| self.end(&known.at, Isolation::ReadUncommitted) - known.next.unwrap_or(0)).sum()
     }
 
@@ -192,10 +210,27 @@ impl Cluster {
                     seen.push(Seen { partition: record.partition, offset: record.offset, value });
                 }
             };
-            reader.poll(1_000, Duration::from_millis(50), visit).expect("the broker answers");
+            match reader.poll(1_000, Duration::from_millis(50), visit) {
+                Err(error) if !error.is_retriable() => panic!("the broker does not answer: {error}"),
+                _ => {}
+            }
         }
         seen.sort_by_key(|seen| (seen.partition, seen.offset));
         seen
+    }
+}
+
+/// Asks again while a leader is being elected.
+fn answered<T>(mut ask: impl FnMut() -> Result<T, LogError>) -> T {
+    let deadline = Instant::now() + READ;
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(error) if error.is_retriable() && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => panic!("the broker does not answer: {error}"),
+        }
     }
 }
 

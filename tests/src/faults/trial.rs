@@ -16,6 +16,7 @@ use ttf_processor::JourneyDefinition;
 use super::{Cluster, Explained, Mark, Outcome, Processor, Spec, load::Load};
 use crate::{
     scenario::{Expected, default_journeys},
+    servers::OwnKafka,
     wait,
 };
 
@@ -95,6 +96,23 @@ impl Trial {
     /// Ends a load and counts what it has sent among what is expected to be processed.
     pub async fn end_load(&mut self, load: Load) {
         self.sent.extend(load.end().await);
+    }
+
+    /// Publishes events over about `duration`, while the caller does something else.
+    pub fn send_slowly(&mut self, events: &[Event], duration: Duration) -> tokio::task::JoinHandle<()> {
+        self.sent.extend_from_slice(events);
+        self.cluster.publish_slowly(events, duration)
+    }
+
+    /// Has something done to the brokers, which blocks.
+    pub fn to_brokers<T>(&self, act: impl FnOnce(&OwnKafka) -> T) -> T {
+        let kafka = self.cluster.own_kafka().expect("the trial has brokers of its own");
+        tokio::task::block_in_place(|| act(kafka))
+    }
+
+    /// Counts events that were published in another way.
+    pub fn note_sent(&mut self, events: &[Event]) {
+        self.sent.extend_from_slice(events);
     }
 
     pub fn sent(&self) -> &[Event] {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use stream_runtime::{
-    keyed::{Codec as _, Poison},
+    keyed::{Codec as _, Poison, Undecoded},
     log::Record,
 };
 use telemetry_schemas::{
@@ -44,7 +44,7 @@ enum Read {
     Erasure(Erasure),
 }
 
-fn read(record: &Record) -> Result<Option<Read>, Poison> {
+fn read(record: &Record) -> Result<Option<Read>, Undecoded> {
     let input = codec().decode(&record.as_ref())?;
     Ok(input.map(|input| match input {
         Input::Event(event) => Read::Event {
@@ -56,13 +56,16 @@ fn read(record: &Record) -> Result<Option<Read>, Poison> {
     }))
 }
 
-fn decode(event: &Event, key: &RecordKey, event_type: Option<&str>) -> Result<Option<Read>, Poison> {
+fn decode(event: &Event, key: &RecordKey, event_type: Option<&str>) -> Result<Option<Read>, Undecoded> {
     let value = Codec::without_registry().encode(event).unwrap();
     read(&record(topics::EVENTS, key, Some(value), event_type))
 }
 
-fn code(result: Result<Option<Read>, Poison>) -> &'static str {
-    result.expect_err("the record is poison").code
+fn code(result: Result<Option<Read>, Undecoded>) -> &'static str {
+    match result.expect_err("the record is poison") {
+        Undecoded::Poison(poison) => poison.code,
+        Undecoded::NotYet(reason) => panic!("waits: {reason}"),
+    }
 }
 
 #[test]

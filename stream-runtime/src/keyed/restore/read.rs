@@ -16,10 +16,11 @@ use crate::{
     keyed::{
         Codec, KeyedProcessor, Shared,
         due::{DueHeader, Told},
+        inputs::{self, InputMarks},
         marker,
         store::{ChangelogId, Run},
     },
-    log::{Position, Reader, RecordRef, TopicPartition},
+    log::{Isolation, Position, Reader, RecordRef, TopicPartition},
 };
 
 /// Records visited in one poll at most.
@@ -110,6 +111,12 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
                 last_progress = Instant::now();
             }
             if last_progress.elapsed() > options.restore_stall && !restoring.is_empty() {
+                // A log that is away is waited for, by whoever asked for the restore.
+                self.shared.log.end_offset(
+                    &restoring[0].changelog,
+                    Isolation::ReadUncommitted,
+                    options.call_timeout,
+                )?;
                 let waiting: Vec<String> = restoring.iter().map(|task| task.changelog.to_string()).collect();
                 bail!("restore of {} has read nothing for {} s", waiting.join(", "), options.restore_stall.as_secs());
             }
@@ -185,6 +192,12 @@ impl<P: KeyedProcessor, C: Codec<P>> Intake<'_, P, C> {
         }
         if marker::is_marker(record.key) {
             return Ok(());
+        }
+        // Behind the due time, if at all, and with few records: a look at every one would cost.
+        if (record.headers.len() > 1 || record.value.is_none())
+            && let Some(marks) = record.header(inputs::HEADER).and_then(InputMarks::from_header)
+        {
+            task.meta.inputs.advance(marks);
         }
         let Some(key) = record.key else { bail!("it has no key; the changelog was written by someone else") };
         match record.value {

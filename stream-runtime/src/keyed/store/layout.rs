@@ -3,7 +3,8 @@
 /// Version of the layout. A store with another one is restored from the changelog.
 ///
 /// 1: three keyspaces (`metas`, `states-<n>`, `timers-<n>`) right in the state folder. 2: one keyspace per task.
-pub const LAYOUT: u32 = 2;
+/// 3: more is known about the inputs.
+pub const LAYOUT: u32 = 3;
 
 /// First bytes of the keys of a keyspace. Their order is that of [`super::Run`]'s writes.
 pub const META: u8 = 0;

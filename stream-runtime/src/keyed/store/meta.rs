@@ -1,10 +1,9 @@
 //! What is known about the store of one task.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::LAYOUT;
+use crate::keyed::inputs::InputMarks;
 
 /// Which changelog partition a store was made from. See [`crate::keyed::marker`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +32,8 @@ pub struct Meta {
     pub written_at_ms: i64,
     /// What the timer index was made with; `None` while it is being made.
     pub timer_fingerprint: Option<String>,
-    /// Input topic → next offset, for people who look into it.
-    pub inputs: BTreeMap<String, i64>,
+    /// Where the inputs stood at the last change.
+    pub inputs: InputMarks,
 }
 
 impl Meta {
@@ -48,7 +47,7 @@ impl Meta {
             changelog_position: 0,
             written_at_ms: 0,
             timer_fingerprint: Some(timer_fingerprint),
-            inputs: BTreeMap::new(),
+            inputs: InputMarks::default(),
         }
     }
 

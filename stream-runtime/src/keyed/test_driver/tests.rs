@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    keyed::{Context, Effect, Poison},
+    keyed::{Context, Effect, Poison, Undecoded},
     log::RecordRef,
 };
 
@@ -42,7 +42,7 @@ impl KeyedProcessor for Counter {
 struct Bytes;
 
 impl Codec<Counter> for Bytes {
-    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<()>, Poison> {
+    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<()>, Undecoded> {
         Ok(record.key.map(|_| ()))
     }
 
@@ -97,13 +97,27 @@ fn a_damaged_store_is_restored_while_running() {
 }
 
 #[test]
-fn a_changelog_without_offsets_is_a_contradiction_not_a_first_start() {
+fn a_group_without_offsets_goes_on_where_its_state_ends() {
+    for loses_state in [false, true] {
+        let mut driver = driver();
+        driver.pipe_input(input("a")).unwrap();
+        driver.commit().unwrap();
+        driver.restart_with(|options| options.group = "renamed".to_owned()).unwrap();
+        if loses_state {
+            driver.lose_state_and_restart().unwrap();
+        }
+        driver.pipe_input(input("a")).unwrap();
+        driver.commit().unwrap();
+        assert_eq!(counts(&mut driver), [1, 2], "state lost: {loses_state}");
+    }
+}
+
+#[test]
+fn a_state_that_does_not_say_how_far_it_goes_needs_the_groups_offsets() {
     let mut driver = driver();
-    driver.pipe_input(input("a")).unwrap();
-    driver.commit().unwrap();
-    let error =
-        driver.restart_with(|options| options.group = "renamed".to_owned()).and_then(|()| driver.settle()).unwrap_err();
-    assert!(error.to_string().contains("the group has committed no offsets"), "{error:#}");
+    driver.publish(NewRecord::new("state", "a", 1_u64.to_be_bytes().to_vec()).with_partition(0)).unwrap();
+    let error = driver.lose_state_and_restart().and_then(|()| driver.settle()).unwrap_err();
+    assert!(error.to_string().contains("does not say how far it goes"), "{error:#}");
 }
 
 #[test]

@@ -21,9 +21,8 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         let started = Instant::now();
         let shared = self.shared.clone();
         let ctx = Context { now_ms: shared.options.clock.now_ms() };
-        for task in self.tasks.values_mut() {
-            task.note_changelog_end(&shared);
-        }
+        // A log that does not answer about one is not asked about the others.
+        let _ = self.tasks.values_mut().all(|task| task.note_changelog_end(&shared));
         let mut batch = shared.stores.batch();
         let flushed = match self.transact(&shared, ctx, &mut batch) {
             Ok(flushed) => flushed,
@@ -66,7 +65,8 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         // Every partition of the worker, also those that did not move: offsets are what fences a zombie.
         let offsets: Vec<_> = self.tasks.values().flat_map(Task::next_offsets).collect();
         fail::fail_point!("keyed::before_commit");
-        self.writer.commit(&offsets, &group)?;
+        let Self { writer, subscription, .. } = self;
+        writer.commit(&offsets, &group, &|| subscription.assignment_lost())?;
         Ok(flushed)
     }
 
@@ -74,7 +74,8 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         if setback.verdict == Verdict::Fenced {
             self.look_at_consumer()?;
         }
-        match self.writer.recover(setback)? {
+        let Self { writer, subscription, .. } = self;
+        match writer.recover(setback, &|| subscription.assignment_lost())? {
             Recovery::RolledBack => self.rewind(),
             Recovery::Stale => {
                 self.stale_since = Some(Instant::now());
@@ -82,7 +83,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                 let partitions = self.partitions();
                 self.tolerating_rebalance(|worker| worker.subscription.pause(&partitions))
             }
-            Recovery::Rebuilt => self.reopen(Vec::new()),
+            Recovery::Renew => self.reopen(Vec::new()),
         }
     }
 
@@ -110,12 +111,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             return Ok(());
         }
         self.stale_since = None;
-        let active: Vec<_> = self
-            .tasks
-            .values()
-            .filter(|task| task.is_active())
-            .flat_map(|task| task.inputs.iter().map(|input| input.at.clone()))
-            .collect();
+        let active = self.partitions_of(Task::takes_records);
         self.tolerating_rebalance(|worker| worker.subscription.resume(&active))
     }
 

@@ -87,7 +87,10 @@ pub(super) struct KafkaTransactor {
     reports: Arc<Reports>,
     produced: u64,
     stage: Stage,
-    queue_patience: Duration,
+    /// Since when the records of the open transaction are waited for.
+    delivering: Option<Instant>,
+    /// How long a transaction may be open.
+    patience: Duration,
     limit: usize,
 }
 
@@ -103,7 +106,8 @@ impl KafkaTransactor {
             reports,
             produced: 0,
             stage: Stage::Open,
-            queue_patience: Duration::from_millis(settings.transaction_timeout_ms()),
+            delivering: None,
+            patience: Duration::from_millis(settings.transaction_timeout_ms()),
             limit: settings.message_limit(),
         })
     }
@@ -121,7 +125,10 @@ impl KafkaTransactor {
     }
 
     /// Waits until every produced record has its report. Certainly not committed when this fails.
-    fn wait_delivered(&self, deadline: Instant) -> Result<(), TransactionError> {
+    fn wait_delivered(&mut self, deadline: Instant) -> Result<(), TransactionError> {
+        let since = *self.delivering.get_or_insert_with(Instant::now);
+        // As long as the transaction may be open its records may come in.
+        let late = if since.elapsed() < self.patience { Verdict::Retry } else { Verdict::RollBack };
         let mut counted = self.reports.counted.lock();
         counted.awaited = Some(self.produced);
         while counted.reported < self.produced {
@@ -138,13 +145,13 @@ impl KafkaTransactor {
         }
         if missing > 0 {
             let text = format!("{missing} records were not acknowledged in time");
-            return Err(TransactionError::new(Verdict::RollBack, text));
+            return Err(TransactionError::new(late, text));
         }
         // The last report is in; librdkafka counts it off a moment later, and a flush inside the commit would
         // wait a tenth of a second for that moment.
         while self.producer.in_flight_count() > 0 {
             if Instant::now() >= deadline {
-                return Err(TransactionError::new(Verdict::RollBack, "records are still in flight"));
+                return Err(TransactionError::new(late, "records are still in flight"));
             }
             thread::yield_now();
         }
@@ -166,13 +173,14 @@ impl Transactor for KafkaTransactor {
     fn begin(&mut self) -> Result<(), TransactionError> {
         self.producer.begin_transaction().map_err(|error| self.judge(&error, "beginning a transaction"))?;
         self.reports.counted.lock().failed = None;
+        self.delivering = None;
         self.stage = Stage::Open;
         Ok(())
     }
 
     fn produce(&mut self, record: &NewRecord) -> Result<(), TransactionError> {
         debug_assert!(self.stage == Stage::Open, "a record after the commit has begun would not be part of it");
-        let deadline = Instant::now() + self.queue_patience;
+        let deadline = Instant::now() + self.patience;
         let mut sent = to_send(record, ());
         loop {
             let error = match self.producer.send(sent) {
