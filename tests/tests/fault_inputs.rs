@@ -248,7 +248,8 @@ async fn a_registry_that_is_away_is_waited_for_and_nothing_is_set_aside() {
     let proxy = Proxy::shut(host).await;
     let settings = json!({ "schema_registry": { "url": format!("http://{}/{path}", proxy.address) } });
 
-    let mut cluster = Cluster::shared();
+    // Of its own: what it writes cannot be read without a registry.
+    let mut cluster = Cluster::own();
     let url = registry.clone();
     let direct = move || Codec::with_registry(RegistryConfig::new(url)).expect("a client");
     cluster.codec = tokio::task::block_in_place(direct);
