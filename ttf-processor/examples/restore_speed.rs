@@ -24,7 +24,7 @@ use service_kit::{
     config::{ByteSize, MetricsConfig},
 };
 use stream_runtime::{
-    keyed::{self, Codec, KeyedOptions, Poison, RuntimeConfig},
+    keyed::{self, Codec, KeyedOptions, Poison, RuntimeConfig, Undecoded},
     log::{
         Cleanup, Isolation, Log, LogError, NewRecord, RecordRef, TopicPartition, TopicSpec, config::KafkaConfig,
         kafka::KafkaLog,
@@ -406,7 +406,7 @@ struct Renamed {
 }
 
 impl Codec<JourneyProcessor> for Renamed {
-    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Poison> {
+    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input<'a>>, Undecoded> {
         self.inner.decode(&RecordRef { topic: topics::EVENTS, ..*record })
     }
 
