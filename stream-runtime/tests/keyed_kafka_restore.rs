@@ -49,7 +49,8 @@ fn open() -> Arc<dyn Log> {
 fn fresh_names() -> Json {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    Json { prefix: format!("keyed-restore-{}-{}-{number}-", service_kit::clock::now_ms(), std::process::id()) }
+    let prefix = format!("keyed-restore-{}-{}-{number}-", service_kit::clock::now_ms(), std::process::id());
+    Json { prefix, ..Json::default() }
 }
 
 fn driver(names: &Json) -> TestDriver<Tally, Json> {

@@ -1,13 +1,13 @@
 //! The processor as a service of a process.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use service_kit::{Kit, config::MetricsConfig};
 use sha2::{Digest, Sha256};
 use stream_runtime::{
     keyed::{self, KeyedOptions},
-    log::Log,
+    log::{Log, LogError},
 };
 use telemetry_schemas::{Codec, EventTime, topics};
 
@@ -22,6 +22,9 @@ use crate::{
 
 /// Name of the application and of its consumer group.
 pub const GROUP: &str = "ttf-processor";
+
+/// Between two looks at a log that is away.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether these journeys can be run.
 ///
@@ -49,7 +52,23 @@ pub async fn run(
     let plan = Arc::new(Journeys::new(&journeys)?);
     let memory = log.clone();
     let now = EventTime(service_kit::clock::now_ms());
-    let unloaded = tokio::task::spawn_blocking(move || in_force::settle(&*memory, &journeys, on_change, now)).await??;
+    let known = kit.health().readiness("journeys");
+    known.set(false);
+    let shutdown = kit.shutdown();
+    let settled = tokio::task::spawn_blocking(move || {
+        loop {
+            match in_force::settle(&*memory, &journeys, on_change, now) {
+                // Not written yet, or not known to be: what is written again says the same.
+                Err(error) if is_away(&error) && !shutdown.is_cancelled() => {
+                    tracing::warn!(error = format!("{error:#}"), "waiting for the log");
+                    std::thread::sleep(PAUSE);
+                }
+                settled => break settled,
+            }
+        }
+    });
+    let unloaded = settled.await??;
+    known.set(true);
     let figures = Figures::new(kit.metrics(), plan.clone(), labels).context("cannot register metrics")?;
     let figures = figures.watching(&unloaded);
     let mut options = KeyedOptions::new(
@@ -68,6 +87,11 @@ pub async fn run(
     let codec = Arc::new(JourneyCodec::new(codec));
     let kit = kit.clone();
     tokio::task::spawn_blocking(move || keyed::run(options, log, processor, codec, &kit)).await?
+}
+
+/// True when all that went wrong is that the log is away.
+fn is_away(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<LogError>().is_some_and(LogError::is_retriable)
 }
 
 /// Changes with the definitions, which the timers depend on.
