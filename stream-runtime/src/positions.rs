@@ -21,6 +21,8 @@ pub(crate) struct InputPosition {
     pub committed: i64,
     /// What is kept with the offset.
     pub note: Note,
+    /// What is kept with the committed one.
+    committed_note: Note,
     /// The group had not committed anything for it.
     pub is_first: bool,
     /// The oldest offset kept and the end, when the position was asked for.
@@ -62,6 +64,23 @@ impl InputPosition {
         self.next = record.offset + 1;
         self.note.stream_time_ms = self.note.stream_time_ms.max(Some(record.timestamp_ms));
         self.note.last_ms = Some(record.timestamp_ms);
+    }
+
+    /// What was read is committed.
+    pub fn commit(&mut self) {
+        (self.committed, self.committed_note) = (self.next, self.note);
+        self.is_first = false;
+    }
+
+    /// Goes back to what is committed.
+    pub fn roll_back(&mut self) {
+        (self.next, self.note) = (self.committed, self.committed_note);
+    }
+
+    /// Takes a place from elsewhere than the group.
+    pub fn resume(&mut self, next: i64, note: Note) {
+        (self.next, self.note) = (next, note);
+        (self.committed, self.committed_note) = (next, note);
     }
 
     pub fn is_changed(&self) -> bool {
@@ -160,11 +179,13 @@ fn position_of(log: &dyn Log, known: Committed, patience: Duration) -> Result<In
     let start = log.start_offset(&known.at, patience)?;
     let end = log.end_offset(&known.at, Isolation::ReadUncommitted, patience)?;
     let next = known.next.unwrap_or(start);
+    let note = Note::parse(&known.metadata);
     Ok(InputPosition {
         at: known.at,
         next,
         committed: next,
-        note: Note::parse(&known.metadata),
+        note,
+        committed_note: note,
         is_first: known.next.is_none(),
         kept: start..end,
     })
@@ -228,6 +249,7 @@ mod tests {
             next,
             committed: next,
             note: Note { stream_time_ms: Some(70), last_ms: Some(60) },
+            committed_note: Note::default(),
             is_first: false,
             kept,
         }
@@ -241,6 +263,26 @@ mod tests {
         assert_eq!(Note::parse(""), Note::default());
         assert_eq!(Note::parse(&Note::default().to_metadata()), Note::default());
         assert_eq!(Note::parse("reset by hand"), Note::default());
+    }
+
+    #[test]
+    fn what_is_rolled_back_takes_its_note_along() {
+        let mut place = position(10, 5..20);
+        place.commit();
+        let (next, note) = (place.next, place.note);
+        let record = crate::log::Record {
+            topic: "events".into(),
+            partition: 0,
+            offset: 12,
+            timestamp_ms: 99,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+        };
+        place.advance(&record.as_ref());
+        assert_eq!((place.next, place.note.last_ms), (13, Some(99)));
+        place.roll_back();
+        assert_eq!((place.next, place.note), (next, note));
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl<P: KeyedProcessor> Task<P> {
                 next,
                 "the group's offset is gone; going on where the state ends"
             );
-            (input.next, input.committed, input.note) = (next, next, note);
+            input.resume(next, note);
             self.missed = true;
             if let Some(reason) = input.misplaced(group) {
                 anyhow::bail!(reason);
@@ -157,7 +157,7 @@ impl<P: KeyedProcessor> Task<P> {
         self.held = false;
         self.changelog_end = None;
         for input in &mut self.inputs {
-            input.next = input.committed;
+            input.roll_back();
         }
     }
 
@@ -166,7 +166,7 @@ impl<P: KeyedProcessor> Task<P> {
         self.overlay.clear();
         self.changelog_end = None;
         for input in &mut self.inputs {
-            input.next = input.committed;
+            input.roll_back();
         }
         let next_due = self.store.next_due(self.timers.rewind())?;
         self.timers.rolled_back(next_due);
@@ -381,8 +381,7 @@ impl<P: KeyedProcessor> Task<P> {
         self.overlay.committed(cache_bytes);
         self.changelog_end = None;
         for input in &mut self.inputs {
-            input.committed = input.next;
-            input.is_first = false;
+            input.commit();
         }
         if flushed.meta.is_some() {
             self.meta = flushed.meta;

@@ -208,7 +208,7 @@ impl<T: Transform> Worker<T> {
         }
         fail::fail_point!("transform::after_commit");
         for place in self.places.values_mut() {
-            place.committed = place.next;
+            place.commit();
         }
         self.records_out.inc_by(self.out.len() as u64);
         self.drop_open();
@@ -246,7 +246,7 @@ impl<T: Transform> Worker<T> {
         match recovery {
             Recovery::RolledBack | Recovery::Stale => {
                 for place in self.places.values_mut() {
-                    place.next = place.committed;
+                    place.roll_back();
                 }
             }
             Recovery::Renew => {
