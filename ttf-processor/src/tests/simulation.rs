@@ -33,7 +33,7 @@ use crate::{
     processor::JourneyProcessor,
 };
 
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 300;
 const STEPS: usize = 70;
 const USERS: u32 = 6;
 
