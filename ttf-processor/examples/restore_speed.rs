@@ -302,6 +302,7 @@ fn serve(setup: &Setup) -> anyhow::Result<()> {
         poison_share: 0.5,
         poison_minimum: 100,
         prefetch: ByteSize::from_bytes(16 << 20),
+        cache: ByteSize::from_bytes(64 << 20),
     };
     let name = setup.topic("app");
     let inputs = vec![setup.topic("events")];
