@@ -17,6 +17,7 @@ use crate::{
 
 /// One input about one user.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every input is an event, and none is kept")]
 pub enum Input<'a> {
     Event(EventView<'a>),
     Erasure(Erasure),
