@@ -4,12 +4,13 @@ use std::{
     collections::BTreeMap,
     iter::Peekable,
     sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use stream_runtime::{
-    keyed::Codec as _,
+    keyed::{Codec as _, Poison, Undecoded},
     log::{Log, RecordRef, TopicPartition, partitioner},
 };
 use telemetry_schemas::{Codec, EventTime, Millis, RecordKey, Subject, TtfBreach, TtfRecord, key::SEPARATOR, topics};
@@ -36,6 +37,10 @@ const TRANSACTION: i64 = 30_000;
 /// A deadline is judged at the latest this long after it could be: the processor samples the ends of its inputs, and a
 /// commit may take a while.
 pub const SETTLING: Millis = Millis(10_000);
+
+/// How long a schema registry that is away is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is read where.
 pub struct Sources {
@@ -194,10 +199,10 @@ impl Gathering {
     }
 
     fn take(&mut self, sources: &Sources, record: &RecordRef<'_>) -> anyhow::Result<()> {
-        let input = match sources.journey_codec.decode(record) {
+        let input = match decode_patiently(&sources.journey_codec, record)? {
             Ok(Some(input)) => input,
             Ok(None) => return Ok(()),
-            Err(_) => {
+            Err(Poison { .. }) => {
                 self.read.unprocessable += 1;
                 return Ok(());
             }
@@ -315,6 +320,24 @@ fn adopt_marker(mut user: User, fresh: Option<Fresh>, terms: &mut Terms) -> User
         });
     }
     user
+}
+
+/// Waits for a schema registry that is away: a record that cannot be read yet is not one that never can be.
+fn decode_patiently<'a>(
+    codec: &JourneyCodec,
+    record: &RecordRef<'a>,
+) -> anyhow::Result<Result<Option<Input<'a>>, Poison>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match codec.decode(record) {
+            Ok(decoded) => return Ok(Ok(decoded)),
+            Err(Undecoded::Poison(poison)) => return Ok(Err(poison)),
+            Err(Undecoded::NotYet(why)) if Instant::now() >= deadline => {
+                bail!("{}[{}]@{} cannot be read: {why}", record.topic, record.partition, record.offset)
+            }
+            Err(Undecoded::NotYet(_)) => std::thread::sleep(PAUSE),
+        }
+    }
 }
 
 fn decode_known(sources: &Sources, raw: Raw) -> anyhow::Result<Known> {

@@ -26,7 +26,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
-use stream_runtime::log::{Log, LogConfig, TopicPartition};
+use stream_runtime::{
+    keyed::Codec as _,
+    log::{Log, LogConfig, TopicPartition},
+};
 use telemetry_schemas::{EventTime, topics};
 use ttf_processor::{
     codec::JourneyCodec,
@@ -104,6 +107,8 @@ fn replay(args: &ReplayArgs, config: &Config) -> anyhow::Result<u8> {
         None
     } else {
         hold_against_what_is_in_force(args, config, &*log)?;
+        let codec = JourneyCodec::new(config::codec(config)?);
+        anyhow::ensure!(codec.is_ready()?, "the schema registry does not answer: nothing could be written");
         Some(Exclusive::acquire(log.clone(), &config.log, partitions.people, args.wait.as_std())?)
     };
     let sources = Sources {

@@ -7,6 +7,11 @@ use anyhow::Context as _;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use tempfile::TempDir;
 
+/// Bytes of blocks the store holds in memory.
+const CACHE: u64 = 16 * 1024 * 1024;
+/// Bytes a shelf's store holds in memory before it writes them out.
+const MEMTABLE: u64 = 8 * 1024 * 1024;
+
 /// Where shelves put what does not fit; gone with the value.
 pub struct Scratch {
     database: Database,
@@ -22,13 +27,15 @@ impl Scratch {
             .context("cannot make a temporary folder (TMPDIR says where)")?;
         let database = Database::builder(folder.path())
             .worker_threads(1)
+            .cache_size(CACHE)
             .open()
             .with_context(|| format!("cannot open a store in {}", folder.path().display()))?;
         Ok(Self { database, folder })
     }
 
     fn keyspace(&self, name: &str) -> anyhow::Result<Keyspace> {
-        let make = || self.database.keyspace(name, KeyspaceCreateOptions::default);
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
+        let make = || self.database.keyspace(name, options);
         make().with_context(|| format!("cannot write to {}", self.folder.path().display()))
     }
 }
