@@ -179,7 +179,7 @@ fn rejections(rejected: &[RejectedEvent]) -> BTreeMap<(String, String, i64), usi
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 fn rejected(trial: &Trial, isolation: Isolation) -> Vec<RejectedEvent> {

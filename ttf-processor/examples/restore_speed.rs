@@ -88,7 +88,7 @@ impl Setup {
         format!("{}{name}", self.prefix)
     }
 
-    fn log(&self) -> anyhow::Result<Arc<KafkaLog>> {
+    fn log() -> anyhow::Result<Arc<KafkaLog>> {
         let brokers = std::env::var("TTF_TEST_KAFKA")
             .context("TTF_TEST_KAFKA names no broker: start one with `make services-up`")?;
         Ok(Arc::new(KafkaLog::open(&KafkaConfig { brokers, properties: BTreeMap::new() }, "restore-speed")?))
@@ -110,7 +110,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn measure(setup: &Setup) -> anyhow::Result<()> {
-    let log = setup.log()?;
+    let log = Setup::log()?;
     create_topics(setup, &log)?;
     let mut process = Process::start(setup)?;
     publish(setup, &log)?;
@@ -315,7 +315,7 @@ fn serve(setup: &Setup) -> anyhow::Result<()> {
         inner: JourneyCodec::new(telemetry_schemas::Codec::without_registry()),
         out: setup.topic("out").into(),
     };
-    keyed::run(options, setup.log()?, processor, Arc::new(codec), &kit)?;
+    keyed::run(options, Setup::log()?, processor, Arc::new(codec), &kit)?;
 
     while !kit.health().not_ready().is_empty() {
         if kit.shutdown().is_cancelled() {
@@ -425,7 +425,9 @@ impl Codec<JourneyProcessor> for Renamed {
 
     fn encode_output(&self, output: &Emission, records: &mut Vec<NewRecord>) {
         self.inner.encode_output(output, records);
-        records.iter_mut().for_each(|record| record.topic = self.out.clone());
+        for record in records.iter_mut() {
+            record.topic = self.out.clone();
+        }
     }
 
     fn encode_poison(&self, record: &RecordRef<'_>, poison: &Poison, now_ms: i64) -> NewRecord {

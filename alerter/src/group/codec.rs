@@ -38,7 +38,7 @@ impl Codec<GroupProcessor> for GroupCodec {
         self.wire.register()
     }
 
-    fn decode<'a>(&self, record: &RecordRef<'a>) -> Result<Option<Input>, Undecoded> {
+    fn decode(&self, record: &RecordRef<'_>) -> Result<Option<Input>, Undecoded> {
         let key = self.decode_key(record.key.unwrap_or_default())?;
         if record.topic == topics::ALERT_COMMANDS {
             let command: AlertCommand = self.wire.read_now(record)?;

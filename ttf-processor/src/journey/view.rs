@@ -203,7 +203,7 @@ mod tests {
         #[test]
         fn a_property_is_found_however_its_name_is_written(name in "[a-z\u{e4}\"\\\\.]{1,6}", value in any::<i64>()) {
             let plain = Value::Object(Map::from_iter([(name.clone(), Value::from(value))])).to_string();
-            let escaped: String = name.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+            let escaped: String = name.encode_utf16().fold(String::new(), |text, unit| text + &format!("\\u{unit:04x}"));
             for text in [plain, format!("{{\"{escaped}\":{value}}}")] {
                 let properties = Properties { source: Source::Text(&text), parsed: OnceCell::new() };
                 prop_assert_eq!(properties.at(&name), Some(&Value::from(value)), "{}", text);
