@@ -11,6 +11,7 @@ use ttf_tests::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
+const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 
 /// Alive all the while, for so long.
 async fn lives(processor: &mut Processor, duration: Duration) {
@@ -96,6 +97,12 @@ async fn any_one_of_three_brokers_may_be_killed() {
         sending.await.expect("two brokers take everything");
         trial.settled().await;
         trial.to_brokers(|kafka| kafka.start_broker(broker));
+        // Only then may the next one go.
+        wait::until("every replica is in sync", PATIENCE, || async {
+            let behind = trial.to_brokers(|kafka| kafka.tool(TOPICS, &["--describe", "--under-replicated-partitions"]));
+            if behind.trim().is_empty() { Ok(()) } else { Err(behind) }
+        })
+        .await;
     }
     lives(&mut processor, Duration::ZERO).await;
     processor.drain();

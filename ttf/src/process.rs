@@ -5,6 +5,7 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -14,7 +15,7 @@ use service_kit::{
     config::{ConfigError, Problem},
 };
 use sink_archiver::live_view::LiveView;
-use stream_runtime::log::{Log, LogConfig};
+use stream_runtime::log::{Log, LogConfig, LogError};
 use telemetry_schemas::{Codec, TtfRecord};
 use ttf_processor::in_force::OnChange;
 
@@ -89,7 +90,7 @@ enum DevRoutes {
 }
 
 async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyhow::Result<Option<SocketAddr>> {
-    let (log, codec) = open(config.clone(), roles).await?;
+    let (log, codec) = open(config.clone(), roles, kit).await?;
     let live_view = if roles.archiver || roles.gateway {
         Some(sink_archiver::live_view::open_live_view(&config.archive, kit).await?)
     } else {
@@ -126,10 +127,21 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
 }
 
 /// Opens the log and the encoder on a thread that may block, and checks the topics.
-async fn open(config: Config, roles: Roles) -> anyhow::Result<(Arc<dyn Log>, Codec)> {
+async fn open(config: Config, roles: Roles, kit: &Kit) -> anyhow::Result<(Arc<dyn Log>, Codec)> {
+    let (there, shutdown) = (kit.health().readiness("topics"), kit.shutdown());
+    there.set(false);
     tokio::task::spawn_blocking(move || {
         let log = stream_runtime::log::open(&config.log, &format!("ttf-{}", roles.name))?;
-        topics::ensure(&config, &log)?;
+        // A log that is away is waited for.
+        while let Err(error) = topics::ensure(&config, &log) {
+            let is_away = error.downcast_ref::<LogError>().is_some_and(LogError::is_retriable);
+            if !is_away || shutdown.is_cancelled() {
+                return Err(error);
+            }
+            tracing::warn!(%error, "waiting for the log");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        there.set(true);
         let codec = config::codec(&config)?;
         Ok((log, codec))
     })

@@ -211,7 +211,7 @@ impl Cluster {
                 }
             };
             match reader.poll(1_000, Duration::from_millis(50), visit) {
-                Err(error) if !error.is_retriable() => panic!("the broker does not answer: {error}"),
+                Err(error) if !error.is_retriable() => panic!("{topic} cannot be read: {error}"),
                 _ => {}
             }
         }
@@ -220,17 +220,15 @@ impl Cluster {
     }
 }
 
-/// Asks again while a leader is being elected.
+/// Asks again while a leader is being elected, or a broker has not heard of a new topic.
 fn answered<T>(mut ask: impl FnMut() -> Result<T, LogError>) -> T {
     let deadline = Instant::now() + READ;
     loop {
         match ask() {
             Ok(answer) => return answer,
-            Err(error) if error.is_retriable() && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Err(error) => panic!("the broker does not answer: {error}"),
+            Err(error) => assert!(Instant::now() < deadline, "the broker does not answer: {error}"),
         }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -25,6 +25,9 @@ use crate::log::{ClusterId, Committed, Isolation, LogError, Position, TopicInfo,
 /// How long finding the end of a partition may take where the caller sets no limit.
 const PIN_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a new look at a topic's leaders may take after a question that failed.
+const METADATA_PATIENCE: Duration = Duration::from_secs(1);
+
 type Client = BaseConsumer<LogLines>;
 
 /// The clients that ask, made when first needed. There are two: librdkafka answers with the high watermark or
@@ -47,9 +50,12 @@ impl Queries {
         isolation: Isolation,
         timeout: Duration,
     ) -> Result<(i64, i64), LogError> {
-        self.client(isolation)?
-            .fetch_watermarks(&at.topic, at.partition, timeout)
-            .map_err(|error| classify(&error, &format!("reading the watermarks of {at}"), Some(&at.topic)))
+        let client = self.client(isolation)?;
+        client.fetch_watermarks(&at.topic, at.partition, timeout).map_err(|error| {
+            // A leader that has died is asked until the metadata is old, a quarter of an hour: ask who leads now.
+            let _ = client.fetch_metadata(Some(&at.topic), timeout.min(METADATA_PATIENCE));
+            classify(&error, &format!("reading the watermarks of {at}"), Some(&at.topic))
+        })
     }
 
     /// Pins [`Position::End`] to where the end is now. librdkafka would look it up when it is connected, and skip

@@ -234,6 +234,7 @@ impl Subscription for KafkaSubscription {
         let deadline = Instant::now() + timeout;
         let mut wait = timeout;
         let mut visited = 0;
+        let mut away = None;
         while visited < max {
             // Not by the method: the places change while the message is lent.
             let consumer = self.consumer.as_ref().expect("the consumer is there until the subscription is dropped");
@@ -248,6 +249,8 @@ impl Subscription for KafkaSubscription {
                 }
                 Some(Err(error)) => match self.judge(&error) {
                     None => {}
+                    // Hundreds of these may stand in front of a question.
+                    Some(error) if error.is_retriable() => away = Some(error),
                     Some(error) if visited == 0 => return Err(error),
                     Some(error) => {
                         self.postponed = Some(error);
@@ -269,7 +272,7 @@ impl Subscription for KafkaSubscription {
         }
         match self.next_question() {
             Some(question) => Ok(question),
-            None => self.fatal().map_or(Ok(Polled::Records(0)), Err),
+            None => self.fatal().or(away).map_or(Ok(Polled::Records(0)), Err),
         }
     }
 
