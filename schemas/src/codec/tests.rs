@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     event::{Event, EventType},
+    message::MessageType,
     record::TtfRecord,
     samples::{self, for_every_message, generators},
 };
@@ -90,6 +91,33 @@ fn what_another_implementation_of_avro_writes_is_read() {
         }};
     }
     for_every_message!(check);
+}
+
+/// Version 1 of the state had event ids as strings.
+#[test]
+fn a_state_of_the_first_version_is_read() {
+    fn with_texts(value: AvroValue) -> AvroValue {
+        match value {
+            AvroValue::Bytes(bytes) => AvroValue::String(String::from_utf8(bytes).expect("the sample has no UUIDs")),
+            AvroValue::Record(fields) => {
+                AvroValue::Record(fields.into_iter().map(|(name, value)| (name, with_texts(value))).collect())
+            }
+            AvroValue::Map(entries) => {
+                AvroValue::Map(entries.into_iter().map(|(name, value)| (name, with_texts(value))).collect())
+            }
+            AvroValue::Array(items) => AvroValue::Array(items.into_iter().map(with_texts).collect()),
+            AvroValue::Union(branch, value) => AvroValue::Union(branch, Box::new(with_texts(*value))),
+            other => other,
+        }
+    }
+    let (number, first) = MessageType::JourneyState.versions()[0];
+    assert_eq!(number, 1);
+    let state = samples::state();
+    let older = with_texts(AvroValue::Record(as_seen_by_apache(&state)));
+    let mut bytes = vec![0xC3, 0x01];
+    bytes.extend_from_slice(first.parse::<Schema>().expect("valid").rabin_fingerprint());
+    bytes.extend(written_by_apache(&ApacheSchema::parse_str(first).expect("valid"), older));
+    assert_eq!(codec().decode(&bytes), Ok(state));
 }
 
 /// For each field with a default: what was written before the field existed still decodes, and gives the default.
