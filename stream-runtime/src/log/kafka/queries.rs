@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
+    metadata::Metadata,
 };
 
 use super::{
@@ -53,8 +54,15 @@ impl Queries {
         let client = self.client(isolation)?;
         client.fetch_watermarks(&at.topic, at.partition, timeout).map_err(|error| {
             // A leader that has died is asked until the metadata is old, a quarter of an hour: ask who leads now.
-            let _ = client.fetch_metadata(Some(&at.topic), timeout.min(METADATA_PATIENCE));
-            classify(&error, &format!("reading the watermarks of {at}"), Some(&at.topic))
+            let looked = client.fetch_metadata(Some(&at.topic), timeout.min(METADATA_PATIENCE));
+            let doing = format!("reading the watermarks of {at}");
+            match classify(&error, &doing, Some(&at.topic)) {
+                // A broker that has just come to lead it may not have heard of it yet.
+                LogError::UnknownTopic(_) if !looked.as_ref().is_ok_and(|told| is_gone(told, &at.topic)) => {
+                    LogError::Unavailable(format!("{doing}: {error}"))
+                }
+                other => other,
+            }
         })
     }
 
@@ -182,6 +190,11 @@ impl Queries {
         *slot = Some(client.clone());
         Ok(client)
     }
+}
+
+/// True when the cluster does not have the topic.
+fn is_gone(told: &Metadata, topic: &str) -> bool {
+    told.topics().iter().all(|known| known.name() != topic || known.error().is_some())
 }
 
 /// A topic as the cluster describes it.
