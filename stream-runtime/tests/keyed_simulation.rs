@@ -126,21 +126,6 @@ fn every_input_is_applied_once_whatever_happens_to_the_members() {
 }
 
 #[test]
-fn a_seed_repeats_itself_exactly() {
-    let _scenario = fail::FailScenario::setup();
-    let (mut disks, kit) = (Disks::new().unwrap(), Kit::for_test());
-    for seed in 0..25 {
-        let first = simulate(seed, false, &mut disks, &kit);
-        let second = simulate(seed, false, &mut disks, &kit);
-        let difference = first.iter().zip(&second).position(|(first, second)| first != second);
-        if let Some(at) = difference {
-            panic!("seed {seed} went another way at {at}:\n{:#?}\n{:#?}", &first[..=at], &second[at]);
-        }
-        assert_eq!(first.len(), second.len(), "seed {seed} went on longer the second time");
-    }
-}
-
-#[test]
 fn every_input_is_applied_once_whatever_crashes_on_the_embedded_log() {
     let _scenario = fail::FailScenario::setup();
     simulation::silence_failpoints();

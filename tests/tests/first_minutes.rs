@@ -87,7 +87,9 @@ async fn a_users_events_move_their_journey_in_every_view() {
     let dev = Dev::start().await;
     dev.post(&json!([milestone("ada", "signup", 20), milestone("ada", "first_project_created", 17)])).await;
     let record = dev.milestones("ada", 2).await;
-    assert_eq!(record["stages"][0]["duration_ms"], 180_000);
+    // Each milestone is told minutes before a clock that goes on between the two.
+    let took = record["stages"][0]["duration_ms"].as_i64().unwrap();
+    assert!((180_000..181_000).contains(&took), "{took}");
     assert_eq!(record["current_stage"], "first_project_to_first_agent");
 
     let shown = dev.run(&["user", "ada"]).ok();
