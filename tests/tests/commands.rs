@@ -8,6 +8,7 @@ use ttf_tests::{
     dev::Dev,
     process::{Ttf, free_port},
     servers::{OwnKafka, workspace},
+    wait,
 };
 
 const USAGE: i32 = 64;
@@ -184,12 +185,36 @@ fn a_broker_that_is_not_there_is_named_in_bounded_time() {
     let broker = format!("127.0.0.1:{}", free_port());
     let text = format!("log: {{ kind: kafka, brokers: \"{broker}\" }}\nservice: {{ admin_listen: \"127.0.0.1:0\" }}\n");
     let config = write(folder.path(), "kafka.yaml", &text);
-    for arguments in [&["all"][..], &["topics", "plan"], &["tail", "events", "--no-follow"]] {
+    for arguments in [&["topics", "plan"][..], &["tail", "events", "--no-follow"]] {
         let ran = run(folder.path(), &[arguments, &["--config", &config]].concat());
         ran.assert_one_line(1, &["ttf: log is not available", &broker]);
         assert!(ran.took < Duration::from_secs(20), "{ran:?}");
         assert!(ran.stderr.lines().count() < 30, "no flood: {ran:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_waits_for_a_broker_that_is_not_there_and_is_not_ready_meanwhile() {
+    let folder = folder();
+    let (broker, admin) = (format!("127.0.0.1:{}", free_port()), free_port());
+    let text =
+        format!("log: {{ kind: kafka, brokers: \"{broker}\" }}\nservice: {{ admin_listen: \"127.0.0.1:{admin}\" }}\n");
+    let config = write(folder.path(), "kafka.yaml", &text);
+    let mut all = Ttf::start("all", folder.path(), &["all", "--config", &config]);
+    wait::until("it says what it waits for", Duration::from_secs(30), || async {
+        let output = all.output();
+        let waits = output.lines().any(|line| line.contains("waiting for the log") && line.contains(&broker));
+        if waits { Ok(()) } else { Err(output) }
+    })
+    .await;
+    let status = async |path: &str| {
+        let url = format!("http://127.0.0.1:{admin}/{path}");
+        ttf_tests::http::client().get(url).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((status("live").await, status("ready").await), (200, 503));
+    assert!(all.output().lines().count() < 30, "no flood: {}", all.output());
+    // What asks the broker at this moment ends within its own limit (10 s).
+    assert!(all.terminate(Duration::from_secs(15)).success(), "told to end, it has not failed: {}", all.output());
 }
 
 #[test]

@@ -90,7 +90,7 @@ enum DevRoutes {
 }
 
 async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyhow::Result<Option<SocketAddr>> {
-    let (log, codec) = open(config.clone(), roles, kit).await?;
+    let Some((log, codec)) = open(config.clone(), roles, kit).await? else { return Ok(None) };
     let live_view = if roles.archiver || roles.gateway {
         Some(sink_archiver::live_view::open_live_view(&config.archive, kit).await?)
     } else {
@@ -126,8 +126,9 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
     Ok(Some(address))
 }
 
-/// Opens the log and the encoder on a thread that may block, and checks the topics.
-async fn open(config: Config, roles: Roles, kit: &Kit) -> anyhow::Result<(Arc<dyn Log>, Codec)> {
+/// Opens the log and the encoder on a thread that may block, and checks the topics. `None`: told to end before the log
+/// was there.
+async fn open(config: Config, roles: Roles, kit: &Kit) -> anyhow::Result<Option<(Arc<dyn Log>, Codec)>> {
     let (there, shutdown) = (kit.health().readiness("topics"), kit.shutdown());
     there.set(false);
     tokio::task::spawn_blocking(move || {
@@ -135,15 +136,18 @@ async fn open(config: Config, roles: Roles, kit: &Kit) -> anyhow::Result<(Arc<dy
         // A log that is away is waited for.
         while let Err(error) = topics::ensure(&config, &log) {
             let is_away = error.downcast_ref::<LogError>().is_some_and(LogError::is_retriable);
-            if !is_away || shutdown.is_cancelled() {
+            if !is_away {
                 return Err(error);
+            }
+            if shutdown.is_cancelled() {
+                return Ok(None);
             }
             tracing::warn!(%error, "waiting for the log");
             std::thread::sleep(Duration::from_millis(500));
         }
         there.set(true);
         let codec = config::codec(&config)?;
-        Ok((log, codec))
+        Ok(Some((log, codec)))
     })
     .await?
 }
