@@ -8,10 +8,10 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 use telemetry_schemas::time::EventTime;
 
-use crate::validate::{Code, Violation, bounded, nearest, rfc3339};
+use crate::validate::{self, Code, Violation, bounded, nearest, rfc3339};
 
 /// How the events stand in a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,52 @@ fn split_json(body: &Bytes, max_events: usize) -> Result<Batch, Unreadable> {
         return Err(malformed("there are no events in the body").into());
     }
     Ok(Batch { events: values.into_iter().map(raw).collect(), sent_at })
+}
+
+/// A body of another product's client: its records, and what stands beside them.
+#[derive(Debug)]
+pub struct Foreign {
+    pub records: Vec<RawEvent>,
+    /// Beside the list; of a record that came alone, its own fields.
+    pub envelope: Map<String, Value>,
+}
+
+/// Cuts `body`, an array, an object with the array `list`, one record, or one record a line, into at most `max_events`.
+pub fn split_foreign(body: &Bytes, list: &str, max_events: usize) -> Result<Foreign, Unreadable> {
+    let text = Utf8Text::of(body);
+    let raw = |value: &RawValue| text.raw_event(body, value.get());
+    let (values, envelope) = match first_byte(body) {
+        None => return Err(malformed("the body is empty").into()),
+        Some(b'[') => (read::<Vec<&RawValue>>(&text.text)?, Map::new()),
+        Some(b'{') => match read::<Entries<'_>>(&text.text) {
+            Ok(Entries(entries)) => {
+                let records = only_entry(&entries, list)?;
+                let is_list = |value: &RawValue| value.get().starts_with('[');
+                let values = match records.filter(|value| is_list(value)) {
+                    Some(values) => read(values.get())?,
+                    None => vec![read(&text.text)?],
+                };
+                let beside = entries.iter().filter(|(key, _)| key != list);
+                let value = |value: &RawValue| validate::json(value.get().as_bytes()).unwrap_or(Value::Null);
+                (values, beside.map(|(key, beside)| (key.to_string(), value(beside))).collect())
+            }
+            Err(violation) if body.trim_ascii().contains(&b'\n') => {
+                let lines = split_lines(body, max_events)?;
+                // Lines of which not even the first is a record are no lines of records.
+                let first = lines.events.first().is_some_and(|first| validate::json(&first.bytes).is_ok());
+                if !first {
+                    return Err(violation.into());
+                }
+                return Ok(Foreign { records: lines.events, envelope: Map::new() });
+            }
+            Err(violation) => return Err(violation.into()),
+        },
+        Some(_) => return Err(malformed("the body must be an object or an array").into()),
+    };
+    if values.len() > max_events {
+        return Err(Unreadable::TooManyEvents { limit: max_events });
+    }
+    Ok(Foreign { records: values.into_iter().map(raw).collect(), envelope })
 }
 
 fn first_byte(body: &[u8]) -> Option<u8> {

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
-use service_kit::config::{ByteSize, HumanDuration};
+use service_kit::config::{ByteSize, HumanDuration, Secret};
 
 pub use crate::privacy::PrivacyConfig;
+use crate::adapters::EventNames;
 
 /// Section `gateway`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +27,32 @@ pub struct GatewayConfig {
     /// Events further in the future are rejected.
     pub max_future: HumanDuration,
     pub kafka_ingress: KafkaIngressConfig,
+    pub compatible: CompatibleConfig,
+    pub dedup: DedupConfig,
+    /// `redis://[user:password@]host:port[/db]`: what gateways share. Without one, each has its own.
+    pub redis: Option<Secret>,
+}
+
+/// Endpoints for the clients of other products.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompatibleConfig {
+    pub enabled: bool,
+    /// What their clients call an event → the milestone's event name here.
+    pub milestones: BTreeMap<String, String>,
+}
+
+/// Recognising events that were taken before.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DedupConfig {
+    pub enabled: bool,
+    /// An id is remembered for so long.
+    pub window: HumanDuration,
+    /// Ids held in memory; beyond it the oldest are forgotten first. About 60 bytes each.
+    pub max_ids: usize,
+    /// Redis may take so long to answer; after that the memory of this process alone decides.
+    pub redis_timeout: HumanDuration,
 }
 
 /// Who may call.
@@ -136,6 +163,12 @@ impl GatewayConfig {
                 "must hold at least one whole request (limits.batch_bytes and limits.body_bytes together)",
             ),
             (self.auth.smoke_test.burst > 0, "auth.smoke_test.burst", "must not be 0"),
+            (self.dedup.max_ids > 0, "dedup.max_ids", "must not be 0"),
+            (
+                EventNames::compile(&self.compatible.milestones).is_ok(),
+                "compatible.milestones",
+                "every value must be an event's name: 1 to 200 of letters, digits, _ . : $ - and spaces",
+            ),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
             None => Ok(()),

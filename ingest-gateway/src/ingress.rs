@@ -99,7 +99,8 @@ impl Transform for RawIntake {
         };
         for judged in judged {
             let decided = match &judged {
-                Judged::Accepted(event) => {
+                Judged::Accepted(accepted) => {
+                    let event = &accepted.event;
                     out.push(self.encoded(|records| records.event(event)));
                     Decided::Accepted { lag: event.received_at.since(event.timestamp).0 }
                 }

@@ -16,11 +16,12 @@ use telemetry_schemas::{
 };
 
 use crate::{
+    adapters::Adapter,
     batch::RawEvent,
     metrics::EventMetrics,
     normalise::{self, ClockRules},
     privacy::Policy,
-    validate::{self, Code, Invalid, Violation},
+    validate::{self, Checked, Code, Invalid, Violation},
 };
 
 /// Where no tenant's configuration says otherwise: 400 days.
@@ -41,8 +42,16 @@ pub struct Reception<'r> {
 /// What was decided about an event.
 #[derive(Debug)]
 pub enum Judged {
-    Accepted(Box<Event>),
+    Accepted(Box<Accepted>),
     Rejected(Box<Rejection>),
+}
+
+/// An event that is taken.
+#[derive(Debug)]
+pub struct Accepted {
+    pub event: Event,
+    /// The id is the sender's, so that a repeat has it, too.
+    pub has_own_id: bool,
 }
 
 /// A refused event.
@@ -62,13 +71,23 @@ impl Rejection {
     pub fn reason(&self) -> &'static str {
         self.violations.first().map_or("unknown", |violation| violation.code.as_str())
     }
+
+    /// Names the places of what is wrong as the sender wrote them.
+    fn name_paths(&mut self, sender_path: impl Fn(&str) -> String) {
+        for violation in &mut self.violations {
+            violation.path = sender_path(&violation.path);
+        }
+        for reason in &mut self.event.reasons {
+            reason.path = sender_path(&reason.path);
+        }
+    }
 }
 
 impl Judged {
     /// True when this is a `test` event, valid or not.
     pub fn is_test(&self) -> bool {
         match self {
-            Self::Accepted(event) => event.event_type == EventType::Test,
+            Self::Accepted(accepted) => accepted.event.event_type == EventType::Test,
             Self::Rejected(rejection) => rejection.is_test,
         }
     }
@@ -94,20 +113,74 @@ impl Judge {
             let violation = Violation::new(Code::InvalidUtf8, "", "the event holds bytes that are not UTF-8");
             return self.reject(Invalid::unread(violation), &raw.bytes, reception);
         }
-        let mut checked = match validate::event(&raw.bytes, self.event_bytes) {
-            Ok(checked) => checked,
-            Err(invalid) => return self.reject(*invalid, &raw.bytes, reception),
+        match validate::event(&raw.bytes, self.event_bytes) {
+            Ok(checked) => self.checked(checked, &raw.bytes, reception, reception.source),
+            Err(invalid) => self.reject(*invalid, &raw.bytes, reception),
+        }
+    }
+
+    /// Decides about one record of another product's client.
+    pub fn translated(&self, raw: &RawEvent, adapter: &Adapter, reception: &Reception<'_>) -> Judged {
+        if !raw.is_utf8 {
+            return self.event(raw, reception);
+        }
+        match validate::read_object(&raw.bytes, self.event_bytes) {
+            Ok(record) => self.record(record, &raw.bytes, adapter, reception),
+            Err(invalid) => self.reject(*invalid, &raw.bytes, reception),
+        }
+    }
+
+    /// As [`Judge::translated`], for a record that was put together from the request's parts; `raw` is its text.
+    pub fn record(
+        &self,
+        record: Map<String, Value>,
+        raw: &Bytes,
+        adapter: &Adapter,
+        reception: &Reception<'_>,
+    ) -> Judged {
+        let translated = match adapter.translate(record) {
+            Ok(translated) => translated,
+            Err(violation) => {
+                let content = self.reread(raw);
+                return self.reject(Invalid { content, ..Invalid::unread(violation) }, raw, reception);
+            }
         };
+        let reception = Reception { sent_at: translated.sent_at.or(reception.sent_at), ..reception.clone() };
+        let source = translated.source.as_deref().unwrap_or(reception.source);
+        let mut judged = match validate::object(translated.event) {
+            Ok(checked) => self.checked(checked, raw, &reception, source),
+            Err(invalid) => self.reject(*invalid, raw, &reception),
+        };
+        if let Judged::Rejected(rejection) = &mut judged {
+            rejection.name_paths(|path| adapter.sender_path(path));
+            // The policy saw the native form; when it changed nothing there, the sender's form may still hold something.
+            if rejection.event.payload.len() == raw.len().min(self.rejected_payload_bytes)
+                && let Some(redacted) = self.redacted_text(self.reread(raw))
+            {
+                rejection.event.payload = redacted;
+                rejection.event.payload.truncate(self.rejected_payload_bytes);
+            }
+        }
+        judged
+    }
+
+    fn reread(&self, raw: &Bytes) -> Option<Map<String, Value>> {
+        validate::read_object(raw, self.event_bytes).ok()
+    }
+
+    fn checked(&self, mut checked: Checked, raw: &Bytes, reception: &Reception<'_>, source: &str) -> Judged {
         let clock = self.clock_of(reception.tenant);
         let times = normalise::times(checked.timestamp(), reception.sent_at, reception.received_at, &clock);
         let times = match times {
             Ok(times) => times,
-            Err(violation) => return self.reject(checked.into_invalid(violation), &raw.bytes, reception),
+            Err(violation) => return self.reject(checked.into_invalid(violation), raw, reception),
         };
         self.redact(checked.content_mut());
         let new_id = || new_event_id(reception.received_at);
-        let event = normalise::event(checked.take(), times, reception.tenant, reception.source, new_id);
-        Judged::Accepted(Box::new(event))
+        let valid = checked.take();
+        let has_own_id = valid.event_id.is_some();
+        let event = normalise::event(valid, times, reception.tenant, source, new_id);
+        Judged::Accepted(Box::new(Accepted { event, has_own_id }))
     }
 
     fn clock_of(&self, tenant: &str) -> ClockRules {

@@ -7,8 +7,10 @@
 //!   [`privacy`] handles personal data; [`judge`] is the four of them in order, the same for every way in.
 //! - [`records`] encodes what was decided, [`publish`] waits for the log's acknowledgement, [`outcome`] keeps the books.
 
+mod adapters;
 mod batch;
 pub mod config;
+mod dedup;
 mod http;
 mod in_flight;
 mod ingress;
@@ -32,7 +34,7 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
-use service_kit::{Kit, config::TenantsConfig};
+use service_kit::{Kit, config::{Secret, TenantsConfig}};
 use stream_runtime::log::{Log, Publisher};
 use telemetry_schemas::{Codec, time::Millis};
 use tokio_util::task::TaskTracker;
@@ -42,11 +44,13 @@ pub use journeys::JourneyLookup;
 pub use privacy::PrivacyConfig;
 
 use crate::{
+    adapters::EventNames,
+    dedup::Dedup,
     http::{Gateway, Keys, LogHealth, ServerLimits, Shared, SmokeLimit},
     in_flight::InFlight,
     ingress::Ingress,
     judge::Judge,
-    metrics::{EventMetrics, HttpMetrics},
+    metrics::{DedupMetrics, EventMetrics, HttpMetrics},
     privacy::Policy,
     publish::Outlet,
     records::Records,
@@ -120,6 +124,9 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
         ingress.start(kit)?;
     }
 
+    let names = Arc::new(EventNames::compile(&config.compatible.milestones)?);
+    let redis = config.redis.as_ref().map(Secret::expose);
+    let dedup = Dedup::new(&config.dedup, redis, DedupMetrics::new(kit.metrics()))?;
     let metrics = HttpMetrics::new(kit.metrics());
     let open_connections = metrics.connections.clone();
     let limits = ServerLimits {
@@ -132,6 +139,8 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
         smoke_limit: SmokeLimit::new(config.auth.smoke_test, Instant::now()),
         judge,
         records,
+        names,
+        dedup,
         outlet: Outlet::new(publisher, config.ack_timeout.as_std()),
         in_flight: InFlight::new(config.limits.in_flight_bytes.as_usize(), metrics.in_flight_bytes.clone()),
         journeys,

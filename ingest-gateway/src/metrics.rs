@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 use service_kit::{Metrics, config::TenantsConfig};
 
 use crate::outcome::Outcome;
@@ -36,6 +36,25 @@ impl HttpMetrics {
             in_flight_bytes: metrics
                 .gauge("ttf_gateway_in_flight_bytes", "Bytes of bodies whose requests are not answered yet."),
             connections: metrics.gauge("ttf_gateway_connections", "Open client connections."),
+        }
+    }
+}
+
+/// Figures of recognising repeats.
+#[derive(Debug, Clone)]
+pub struct DedupMetrics {
+    pub ids: IntGauge,
+    pub unavailable: IntCounter,
+}
+
+impl DedupMetrics {
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            ids: metrics.gauge("ttf_gateway_dedup_ids", "Event ids held in memory to recognise repeats."),
+            unavailable: metrics.counter(
+                "ttf_gateway_dedup_unavailable_total",
+                "Times Redis could not be asked or told about event ids; this process's memory decided alone.",
+            ),
         }
     }
 }

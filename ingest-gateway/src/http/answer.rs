@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{outcome::Outcome, publish::Unacknowledged, validate::Violation};
 
 /// A sender whose events were not acknowledged comes again after so many seconds.
-const RETRY_AFTER_SECONDS: u32 = 5;
+pub const RETRY_AFTER_SECONDS: u32 = 5;
 
 /// What became of one event.
 #[derive(Debug, Clone, Serialize)]

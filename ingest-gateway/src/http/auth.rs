@@ -26,6 +26,12 @@ struct Key {
     scopes: Vec<KeyScope>,
 }
 
+impl Key {
+    fn caller(&self) -> Caller {
+        Caller { tenant: self.tenant.clone(), name: self.name.clone(), lane: Lane::Key(self.scopes.clone()) }
+    }
+}
+
 /// Who sent a request.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -72,6 +78,11 @@ pub fn key_missing() -> ApiError {
         .with_hint("send `Authorization: Bearer <key>`; without a key only events of event_type `test` are taken")
 }
 
+fn key_unknown() -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "key_unknown", "this API key is not known")
+        .with_hint("keys are listed by their SHA-256 under tenants.<tenant>.keys")
+}
+
 impl Keys {
     pub fn new(auth: &AuthConfig, tenants: &TenantsConfig) -> Self {
         let known = tenants
@@ -91,16 +102,28 @@ impl Keys {
     pub fn identify(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let key = presented(headers)?.and_then(|key| self.find(&key).map_or(Some(Err(())), |key| Some(Ok(key))));
         match (key, self.mode) {
-            (Some(Ok(key)), _) => {
-                Ok(Caller { tenant: key.tenant.clone(), name: key.name.clone(), lane: Lane::Key(key.scopes.clone()) })
-            }
+            (Some(Ok(key)), _) => Ok(key.caller()),
             // Clients that insist on some key work without one being set up.
             (Some(Err(())) | None, AuthMode::Open) => Ok(self.keyless("open", Lane::Open)),
-            (Some(Err(())), AuthMode::Required) => {
-                Err(ApiError::new(StatusCode::UNAUTHORIZED, "key_unknown", "this API key is not known")
-                    .with_hint("keys are listed by their SHA-256 under tenants.<tenant>.keys"))
-            }
+            (Some(Err(())), AuthMode::Required) => Err(key_unknown()),
             (None, AuthMode::Required) => Ok(self.keyless("smoke-test", Lane::SmokeTest)),
+        }
+    }
+
+    /// Tells who sent a request that presents these keys, and which of them said so: the first that is known counts.
+    /// Without one there is no smoke test here.
+    pub fn identify_any<'k>(&self, keys: impl Iterator<Item = &'k str>) -> Result<(Caller, Option<usize>), ApiError> {
+        let mut presented = 0;
+        for (index, key) in keys.enumerate() {
+            presented += 1;
+            if let Some(key) = self.find(key) {
+                return Ok((key.caller(), Some(index)));
+            }
+        }
+        match (self.mode, presented) {
+            (AuthMode::Open, _) => Ok((self.keyless("open", Lane::Open), None)),
+            (AuthMode::Required, 0) => Err(key_missing()),
+            (AuthMode::Required, _) => Err(key_unknown()),
         }
     }
 
@@ -123,7 +146,7 @@ impl Keys {
 }
 
 /// The key a request carries: `Authorization: Bearer`, `X-Api-Key`, or the user of HTTP Basic.
-fn presented(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+pub fn presented(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let malformed = || {
         ApiError::new(StatusCode::UNAUTHORIZED, "key_malformed", "the Authorization header cannot be read")
             .with_hint("send `Authorization: Bearer <key>`, or `Basic` with the key as the user")

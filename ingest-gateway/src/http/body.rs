@@ -7,34 +7,69 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
 };
 use bytes::{Bytes, BytesMut};
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures::StreamExt;
 
-use super::error::ApiError;
-use crate::{batch::Form, in_flight::Reservation};
+use super::{error::ApiError, intake::Door};
+use crate::{adapters::cloudevents, batch::Form, in_flight::Reservation};
 
 /// What is done to a body for transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     Identity,
     Gzip,
+    /// As RFC 9110 has it (zlib), or without its wrapper, as some clients send it.
     Deflate,
+    Zstd,
+    Brotli,
 }
 
 /// Inflation goes on in steps of this size, so that a bomb is noticed early.
 const CHUNK: usize = 64 * 1024;
 
-/// The form of the body. Without a `Content-Type` it is JSON.
-pub fn form_of(headers: &HeaderMap) -> Result<Form, ApiError> {
-    const TAKEN: &str = "application/json, application/x-ndjson";
-    let unsupported = |message: String| {
-        ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_type", message)
-            .with_hint(format!("send Content-Type: application/json; taken are {TAKEN}"))
-    };
+const BROTLI_BUFFER: usize = 4 * 1024;
+
+/// 2^23 = 8 MiB.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// The form of the events. Without a `Content-Type` they are JSON; attributes of a CloudEvent among the headers make the
+/// body its data, whatever type that has.
+pub fn door_of(headers: &HeaderMap) -> Result<Door, ApiError> {
+    let content_type = media_type(headers)?;
+    let media_type = content_type.as_deref().unwrap_or("application/json");
+    // The batch first: its name begins with the other's.
+    if media_type.starts_with("application/cloudevents-batch+json")
+        || media_type.starts_with("application/cloudevents+json")
+    {
+        return Ok(Door::CloudEvents);
+    }
+    if media_type.starts_with("application/cloudevents") {
+        return Err(unsupported_type("of the formats of CloudEvents only JSON is taken"));
+    }
+    if headers.contains_key("ce-specversion") || headers.contains_key("ce-id") {
+        return Ok(Door::BinaryCloudEvent { attributes: attributes(headers), content_type });
+    }
+    match media_type {
+        "application/json" | "text/plain" => Ok(Door::Native(Form::Json)),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Door::Native(Form::Ndjson)),
+        _ => Err(unsupported_type("this Content-Type is not taken")),
+    }
+}
+
+/// Refuses anything but plain JSON.
+pub fn require_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    match media_type(headers)?.as_deref() {
+        None | Some("application/json") => Ok(()),
+        Some(_) => Err(unsupported_type("send plain JSON")),
+    }
+}
+
+/// The media type in lower case, without its parameters; `None` when none is given.
+fn media_type(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Ok(Form::Json);
+        return Ok(None);
     };
-    let text = value.to_str().map_err(|_| unsupported("the Content-Type cannot be read".to_owned()))?;
+    let text = value.to_str().map_err(|_| unsupported_type("the Content-Type cannot be read"))?;
     let mut parts = text.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
     let charset = parts
@@ -42,13 +77,24 @@ pub fn form_of(headers: &HeaderMap) -> Result<Form, ApiError> {
         .find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
         .map(|(_, charset)| charset.trim().trim_matches('"').to_ascii_lowercase());
     if charset.is_some_and(|charset| !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii")) {
-        return Err(unsupported("only UTF-8 is taken".to_owned()));
+        return Err(unsupported_type("only UTF-8 is taken"));
     }
-    match media_type.as_str() {
-        "application/json" => Ok(Form::Json),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Form::Ndjson),
-        _ => Err(unsupported("this Content-Type is not taken".to_owned())),
-    }
+    Ok(Some(media_type))
+}
+
+fn unsupported_type(message: &str) -> ApiError {
+    const TAKEN: &str = "application/json, application/x-ndjson, application/cloudevents+json, \
+                         application/cloudevents-batch+json";
+    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_type", message)
+        .with_hint(format!("send Content-Type: application/json; taken are {TAKEN}"))
+}
+
+/// The attributes of a CloudEvent in binary mode. A header that cannot be read is left out, and missed later.
+fn attributes(headers: &HeaderMap) -> Vec<(String, String)> {
+    let of_event = headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix("ce-")?, value)));
+    of_event
+        .filter_map(|(name, value)| Some((name.to_owned(), cloudevents::header_text(value.as_bytes())?)))
+        .collect()
 }
 
 /// The encoding of the body.
@@ -63,6 +109,8 @@ pub fn encoding_of(headers: &HeaderMap) -> Result<Encoding, ApiError> {
         None => Encoding::Identity,
         Some("gzip" | "x-gzip") => Encoding::Gzip,
         Some("deflate") => Encoding::Deflate,
+        Some("zstd") => Encoding::Zstd,
+        Some("br") => Encoding::Brotli,
         Some(_) => return Err(unsupported_encoding()),
     };
     if codings.next().is_some() { Err(unsupported_encoding()) } else { Ok(encoding) }
@@ -70,7 +118,7 @@ pub fn encoding_of(headers: &HeaderMap) -> Result<Encoding, ApiError> {
 
 fn unsupported_encoding() -> ApiError {
     ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "this Content-Encoding is not taken")
-        .with_hint("send the body as it is, or with Content-Encoding: gzip or deflate (one, not several)")
+        .with_hint("send the body as it is, or with Content-Encoding: gzip, zstd, deflate or br (one, not several)")
 }
 
 /// Reads a body as it is sent, taking memory from the budget as it comes in.
@@ -139,8 +187,23 @@ pub fn decode(
         Encoding::Identity if body.len() > limit => Err(DecodeFailure::TooLarge),
         Encoding::Identity => Ok(body.clone()),
         Encoding::Gzip => inflate(MultiGzDecoder::new(&body[..]), limit, reservation),
-        Encoding::Deflate => inflate(ZlibDecoder::new(&body[..]), limit, reservation),
+        Encoding::Deflate if has_zlib_header(body) => inflate(ZlibDecoder::new(&body[..]), limit, reservation),
+        Encoding::Deflate => inflate(DeflateDecoder::new(&body[..]), limit, reservation),
+        Encoding::Zstd => inflate(zstd_decoder(body)?, limit, reservation),
+        Encoding::Brotli => inflate(brotli_decompressor::Decompressor::new(&body[..], BROTLI_BUFFER), limit, reservation),
     }
+}
+
+/// RFC 1950, 2.2: the method is 8, and the first two bytes are a multiple of 31.
+fn has_zlib_header(body: &[u8]) -> bool {
+    matches!(body, [first, second, ..] if first & 0x0f == 8 && u16::from_be_bytes([*first, *second]) % 31 == 0)
+}
+
+/// A frame may ask for a window of gigabytes; what RFC 9659 lets senders ask for is 8 MiB.
+fn zstd_decoder(body: &Bytes) -> Result<impl Read, DecodeFailure> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(&body[..]).map_err(|_| DecodeFailure::Damaged)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(|_| DecodeFailure::Damaged)?;
+    Ok(decoder)
 }
 
 fn inflate(decoder: impl Read, limit: usize, reservation: &mut Reservation) -> Result<Bytes, DecodeFailure> {

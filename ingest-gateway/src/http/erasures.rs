@@ -20,7 +20,7 @@ use super::{
     error::ApiError,
     state::{Gateway, now},
 };
-use crate::{batch::Form, validate};
+use crate::validate;
 
 const MAX_BODY: usize = 16 * 1024;
 
@@ -45,9 +45,10 @@ pub async fn post(State(gateway): State<Gateway>, peer: Peer, headers: HeaderMap
 async fn accept(gateway: Gateway, peer: Peer, headers: &HeaderMap, body: Body) -> Result<Value, ApiError> {
     let caller = gateway.keys.identify(headers)?;
     caller.require(KeyScope::Admin)?;
-    if body::form_of(headers)? != Form::Json || body::encoding_of(headers)? != Encoding::Identity {
-        let message = "send plain JSON";
-        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_type", message));
+    body::require_json(headers)?;
+    if body::encoding_of(headers)? != Encoding::Identity {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(ApiError::new(status, "unsupported_encoding", "send the request as it is, not encoded"));
     }
     let mut reservation = gateway.in_flight.reserve();
     let timeout = gateway.config.body_timeout.as_std();

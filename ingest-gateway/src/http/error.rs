@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -90,13 +90,19 @@ impl IntoResponse for ApiError {
             nothing_taken: self.is_about_events.then(NothingTaken::default),
         };
         let mut response = (self.status, Json(envelope)).into_response();
-        let headers = response.headers_mut();
+        self.put_headers(response.headers_mut());
+        response
+    }
+}
+
+impl ApiError {
+    /// The headers that go with the refusal, whatever form its body has.
+    pub fn put_headers(&self, headers: &mut HeaderMap) {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        response
     }
 }

@@ -3,9 +3,12 @@
 mod answer;
 mod auth;
 mod body;
+mod compat;
+mod deliver;
 mod erasures;
 mod error;
 mod events;
+mod intake;
 mod journey;
 mod observe;
 mod openapi;
@@ -51,12 +54,14 @@ pub const ROUTES: [(&str, &str); 9] = [
 /// Puts the endpoints together. `extra` holds further routes of the process.
 pub fn router(gateway: Gateway, extra: Router, kit: &Kit) -> Router {
     let metrics = gateway.metrics.clone();
+    let compatible = if gateway.config.compatible.enabled { compat::router() } else { Router::new() };
     Router::new()
         .route("/", get(root::get))
         .route("/api/v1/events", post(events::post))
         .route("/api/v1/users/{user_id}/journey", get(journey::get))
         .route("/api/v1/privacy/erasures", post(erasures::post))
         .route("/openapi.json", get(openapi::get))
+        .merge(compatible)
         .with_state(gateway)
         .merge(service_kit::admin::router(kit.clone()))
         .merge(extra)

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{auth::Keys, smoke_limit::SmokeLimit};
 use crate::{
-    config::GatewayConfig, in_flight::InFlight, journeys::JourneyLookup, judge::Judge, metrics::HttpMetrics,
+    adapters::EventNames, config::GatewayConfig, dedup::Dedup, in_flight::InFlight, journeys::JourneyLookup, judge::Judge, metrics::HttpMetrics,
     publish::Outlet, records::Records,
 };
 
@@ -29,6 +29,9 @@ pub struct Shared {
     pub smoke_limit: SmokeLimit,
     pub judge: Judge,
     pub records: Records,
+    /// What other products' clients call their events.
+    pub names: Arc<EventNames>,
+    pub dedup: Dedup,
     pub outlet: Outlet,
     pub in_flight: InFlight,
     pub journeys: Arc<dyn JourneyLookup>,

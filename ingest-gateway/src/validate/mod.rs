@@ -49,6 +49,7 @@ pub enum Code {
     TimestampInvalid,
     TimestampInFuture,
     TimestampTooOld,
+    KeyMismatch,
 }
 
 impl Code {
@@ -74,6 +75,7 @@ impl Code {
             Self::TimestampInvalid => "timestamp_invalid",
             Self::TimestampInFuture => "timestamp_in_future",
             Self::TimestampTooOld => "timestamp_too_old",
+            Self::KeyMismatch => "key_mismatch",
         }
     }
 }
@@ -171,6 +173,11 @@ impl Checked {
 
 /// Checks the JSON text of one event.
 pub fn event(raw: &[u8], max_bytes: usize) -> Result<Checked, Box<Invalid>> {
+    object(read_object(raw, max_bytes)?)
+}
+
+/// Reads the JSON text of one record, whatever its form.
+pub fn read_object(raw: &[u8], max_bytes: usize) -> Result<Map<String, Value>, Box<Invalid>> {
     if raw.len() > max_bytes {
         let message = format!("the event has {} bytes, at most {max_bytes} are taken", raw.len());
         return Err(Box::new(Invalid::unread(Violation::new(Code::TooLarge, "", message))));
@@ -180,6 +187,16 @@ pub fn event(raw: &[u8], max_bytes: usize) -> Result<Checked, Box<Invalid>> {
         let message = format!("an event must be an object, this is {}", names::kind(&value));
         return Err(Box::new(Invalid::unread(Violation::new(Code::DatatypeMismatch, "", message))));
     };
+    Ok(map)
+}
+
+/// Reads any JSON value, as strictly as events are read.
+pub fn json(raw: &[u8]) -> Result<Value, Violation> {
+    strict_json::read(raw)
+}
+
+/// Checks an event's object.
+pub fn object(map: Map<String, Value>) -> Result<Checked, Box<Invalid>> {
     let violations = fields::check(&map);
     if violations.is_empty() { Ok(Checked(map)) } else { Err(Box::new(invalid(violations, map))) }
 }

@@ -1,0 +1,135 @@
+//! Publishes what was decided and tells the outcomes: an outcome counts only once the log has acknowledged.
+
+use std::collections::HashMap;
+
+use stream_runtime::log::NewRecord;
+
+use super::{
+    answer::{EventResult, Problem},
+    intake::SOURCE,
+    state::Gateway,
+};
+use crate::{
+    dedup::Identity,
+    outcome::{Outcome, Tally},
+    publish::Unacknowledged,
+};
+
+/// An event that was decided about.
+pub struct Item {
+    pub event_id: Option<String>,
+    /// Why it is rejected; `None` when it is accepted.
+    pub problem: Option<Problem>,
+    /// Milliseconds between the event and its arrival.
+    pub lag: i64,
+    /// By what a repeat of an accepted event is recognised; `None` when it came without an id.
+    pub identity: Option<Identity>,
+    pub record: Result<NewRecord, Unacknowledged>,
+}
+
+/// What is to come of one event.
+enum Plan {
+    /// Its record is the next one published.
+    Publish,
+    Unencoded(Unacknowledged),
+    /// Taken before.
+    Repeat,
+    /// The same as an earlier event of this request, by its place.
+    RepeatOf(usize),
+}
+
+/// Publishes accepted and rejected events alike, but for repeats of what was taken before.
+pub async fn publish(gateway: &Gateway, tenant: &str, items: Vec<Item>) -> Vec<EventResult> {
+    let mut tally = Tally::open(&gateway.judge.metrics, tenant, SOURCE, items.len());
+    let mut plans = plans(gateway, &items).await;
+    let mut records = Vec::with_capacity(items.len());
+    let mut decided = Vec::with_capacity(items.len());
+    for (item, plan) in items.into_iter().zip(&mut plans) {
+        match item.record {
+            Ok(record) if matches!(plan, Plan::Publish) => records.push(record),
+            Err(failure) if matches!(plan, Plan::Publish) => *plan = Plan::Unencoded(failure),
+            _ => {}
+        }
+        decided.push((item.event_id, item.problem, item.lag, item.identity));
+    }
+    let mut fates = gateway.outlet.publish(records).await.into_iter();
+
+    let mut all_acknowledged = true;
+    let mut taken = Vec::new();
+    let mut results: Vec<EventResult> = Vec::with_capacity(decided.len());
+    for (index, ((event_id, problem, lag, identity), plan)) in decided.into_iter().zip(plans).enumerate() {
+        let fate = match plan {
+            Plan::Publish => fates.next().unwrap_or(Err(Unacknowledged::Unavailable)),
+            Plan::Unencoded(failure) => Err(failure),
+            Plan::Repeat => {
+                tally.count(Outcome::Duplicate);
+                results.push(EventResult { index, event_id, status: Outcome::Duplicate, problem: None });
+                continue;
+            }
+            Plan::RepeatOf(first) => {
+                let (status, problem) = match &results[first] {
+                    EventResult { status: Outcome::Accepted, .. } => (Outcome::Duplicate, None),
+                    earlier => (Outcome::Retry, earlier.problem.clone()),
+                };
+                tally.count(status);
+                results.push(EventResult { index, event_id, status, problem });
+                continue;
+            }
+        };
+        let (status, problem) = match (fate, problem) {
+            (Ok(()), None) => {
+                gateway.judge.metrics.lag(lag);
+                tally.count(Outcome::Accepted);
+                taken.extend(identity);
+                (Outcome::Accepted, None)
+            }
+            (Ok(()), Some(problem)) => {
+                tally.reject(problem.code);
+                (Outcome::Rejected, Some(problem))
+            }
+            (Err(failure), _) => {
+                all_acknowledged = false;
+                tally.count(Outcome::Retry);
+                (Outcome::Retry, Some(Problem::from(failure)))
+            }
+        };
+        results.push(EventResult { index, event_id, status, problem });
+    }
+    gateway.log_health.observe(all_acknowledged);
+    gateway.dedup.remember(&taken).await;
+    results
+}
+
+/// Finds the repeats, of earlier requests and within this one.
+async fn plans(gateway: &Gateway, items: &[Item]) -> Vec<Plan> {
+    let mut plans: Vec<Plan> = items.iter().map(|_| Plan::Publish).collect();
+    if !gateway.dedup.is_on() {
+        return plans;
+    }
+    let mut first_at: HashMap<Identity, usize> = HashMap::new();
+    let mut asked = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let Some(identity) = item.identity else { continue };
+        match first_at.get(&identity) {
+            Some(first) => plans[index] = Plan::RepeatOf(*first),
+            None => {
+                first_at.insert(identity, index);
+                asked.push((index, identity));
+            }
+        }
+    }
+    let identities: Vec<Identity> = asked.iter().map(|(_, identity)| *identity).collect();
+    let seen = gateway.dedup.seen(&identities).await;
+    for ((index, _), _) in asked.iter().zip(seen).filter(|(_, seen)| *seen) {
+        plans[*index] = Plan::Repeat;
+    }
+    // A repeat of a repeat was taken before, too.
+    for index in 0..plans.len() {
+        if let Plan::RepeatOf(first) = plans[index]
+            && matches!(plans[first], Plan::Repeat)
+        {
+            plans[index] = Plan::Repeat;
+        }
+    }
+    plans
+}
