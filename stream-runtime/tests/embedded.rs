@@ -5,6 +5,9 @@
 #[allow(dead_code, reason = "shared with the conformance suite, which uses all of it")]
 mod support;
 
+#[path = "support/folder.rs"]
+mod folder;
+
 #[path = "embedded/crash.rs"]
 mod crash;
 #[path = "embedded/damage.rs"]

@@ -1,11 +1,13 @@
 //! What holds for the log on Kafka beyond what every log promises. Needs the brokers named by `TTF_TEST_KAFKA`,
 //! but for the tests of a broker that is away.
 
+mod support;
+
 use std::{
     collections::BTreeMap,
     net::TcpListener,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use futures::executor::block_on;
@@ -16,28 +18,15 @@ use rdkafka::{
 };
 use stream_runtime::log::{
     Cleanup, GroupMetadata, Isolation, Log, LogError, NewRecord, NextOffset, Polled, Position, SubscribeOptions,
-    Subscription, TopicOutcome, TopicPartition, TopicSpec, Verdict, config::KafkaConfig, kafka::KafkaLog,
+    Subscription, TopicOutcome, TopicPartition, TopicSpec, Verdict, kafka::KafkaLog,
 };
+use support::kafka::{brokers, fresh, open_at};
 
 const LONG: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
 
-fn brokers() -> String {
-    std::env::var("TTF_TEST_KAFKA").expect("TTF_TEST_KAFKA names no broker: start the servers with `make services-up`")
-}
-
-fn open_at(brokers: &str, properties: &[(&str, &str)]) -> KafkaLog {
-    let properties: BTreeMap<String, String> =
-        properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    KafkaLog::open(&KafkaConfig { brokers: brokers.to_owned(), properties }, "kafka-test").unwrap()
-}
-
 fn open() -> KafkaLog {
     open_at(&brokers(), &[("session.timeout.ms", "6000")])
-}
-
-fn fresh(what: &str) -> String {
-    format!("{what}-{}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos())
 }
 
 fn new_topic(log: &dyn Log, partitions: i32) -> String {

@@ -11,7 +11,10 @@ use std::{
 
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use stream_runtime::keyed::test_driver::{Setup, TestDriver};
-use support::tally::{FIRST, Json, OPEN_MS, OUT, REJECTED, STATE, Snapshot, Tally, Totals, add, forget};
+use support::{
+    folder::{copy, files},
+    tally::{FIRST, Json, OPEN_MS, OUT, REJECTED, STATE, Snapshot, Tally, Totals, add, forget},
+};
 
 type Driver = TestDriver<Tally, Json>;
 
@@ -94,31 +97,6 @@ fn restart(driver: &mut Driver, what: &str, damage: impl FnOnce(&Path) -> io::Re
     let message = format!("{error:#}");
     assert!(message.contains("state folder") || message.contains("local state"), "{what}: {message}");
     driver.crash_and_restart().and_then(|()| driver.settle()).unwrap_or_else(|error| panic!("{what}: {error:#}"));
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
-        }
-    }
-    found.sort();
-    found
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    if to.exists() {
-        fs::remove_dir_all(to)?;
-    }
-    for file in files(from) {
-        let target = to.join(file.strip_prefix(from).unwrap());
-        fs::create_dir_all(target.parent().unwrap())?;
-        fs::copy(&file, &target)?;
-    }
-    Ok(())
 }
 
 fn flip(file: &Path, random: &mut SmallRng) -> io::Result<()> {

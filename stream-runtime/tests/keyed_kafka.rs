@@ -2,52 +2,17 @@
 
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use stream_runtime::{
-    keyed::test_driver::{ManualClock, Setup, TestDriver},
-    log::{Isolation, Log, TopicPartition, config::KafkaConfig, kafka::KafkaLog},
-};
+use stream_runtime::log::{Isolation, TopicPartition};
 use support::{
+    kafka::{driver, fresh_names, open},
     simulation,
-    tally::{FIRST, Json, OPEN_MS, OUT, REJECTED, STATE, Tally, add, final_states},
+    tally::{FIRST, OPEN_MS, OUT, add, final_states},
 };
 
 const CALL: Duration = Duration::from_secs(10);
 const STEPS: usize = 25;
-
-fn open() -> Arc<dyn Log> {
-    let brokers = std::env::var("TTF_TEST_KAFKA").unwrap_or_else(|_| {
-        panic!("TTF_TEST_KAFKA names no broker: start the servers with `make services-up` or run `make test`")
-    });
-    let config = KafkaConfig { brokers, properties: BTreeMap::new() };
-    Arc::new(KafkaLog::open(&config, "keyed-test").unwrap())
-}
-
-/// Names that no other test, and no earlier run on the same broker, has used.
-fn fresh_names() -> Json {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let prefix = format!("keyed-{}-{}-{number}-", service_kit::clock::now_ms(), std::process::id());
-    Json { prefix, ..Json::default() }
-}
-
-fn driver(names: &Json) -> TestDriver<Tally, Json> {
-    let setup = Setup {
-        name: names.topic("test-driver"),
-        start_ms: service_kit::clock::now_ms(),
-        ..Setup::new(&[&names.topic(FIRST)], &names.topic(STATE), &[&names.topic(OUT), &names.topic(REJECTED)])
-    };
-    let clock = ManualClock::at(setup.start_ms);
-    TestDriver::on(open(), clock, &setup, Tally { open_ms: OPEN_MS }, names.clone()).unwrap()
-}
 
 #[test]
 fn every_input_is_applied_once_whatever_crashes() {

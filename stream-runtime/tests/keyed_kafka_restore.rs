@@ -5,11 +5,6 @@ mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
     time::{Duration, Instant},
 };
 
@@ -19,49 +14,18 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 use stream_runtime::{
-    keyed::{
-        is_marker,
-        test_driver::{ManualClock, Setup, TestDriver},
-    },
-    log::{
-        Cleanup, Isolation, Log, NewRecord, Position, Record, TopicPartition, TopicSpec, config::KafkaConfig,
-        kafka::KafkaLog,
-    },
+    keyed::{is_marker, test_driver::TestDriver},
+    log::{Cleanup, Isolation, NewRecord, Position, Record, TopicPartition, TopicSpec},
 };
-use support::tally::{FIRST, Json, OPEN_MS, OUT, REJECTED, STATE, Tally, Totals, add, final_states, forget};
+use support::{
+    folder::copy,
+    kafka::{brokers, driver, fresh_names, open},
+    tally::{FIRST, Json, OUT, STATE, Tally, Totals, add, final_states, forget, restored},
+};
 
 const CALL: Duration = Duration::from_secs(10);
 /// The broker looks for segments to compact every few seconds at most.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn brokers() -> String {
-    std::env::var("TTF_TEST_KAFKA").unwrap_or_else(|_| {
-        panic!("TTF_TEST_KAFKA names no broker: start the servers with `make services-up` or run `make test`")
-    })
-}
-
-fn open() -> Arc<dyn Log> {
-    let config = KafkaConfig { brokers: brokers(), properties: BTreeMap::new() };
-    Arc::new(KafkaLog::open(&config, "keyed-restore-test").unwrap())
-}
-
-/// Names that no other test, and no earlier run on the same broker, has used.
-fn fresh_names() -> Json {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let prefix = format!("keyed-restore-{}-{}-{number}-", service_kit::clock::now_ms(), std::process::id());
-    Json { prefix, ..Json::default() }
-}
-
-fn driver(names: &Json) -> TestDriver<Tally, Json> {
-    let setup = Setup {
-        name: names.topic("test-driver"),
-        start_ms: service_kit::clock::now_ms(),
-        ..Setup::new(&[&names.topic(FIRST)], &names.topic(STATE), &[&names.topic(OUT), &names.topic(REJECTED)])
-    };
-    let clock = ManualClock::at(setup.start_ms);
-    TestDriver::on(open(), clock, &setup, Tally { open_ms: OPEN_MS }, names.clone()).unwrap()
-}
 
 /// A changelog that the broker compacts as soon as it can, forgetting deletions at once.
 fn create_eager_changelog(names: &Json) {
@@ -108,27 +72,6 @@ fn publish(record: NewRecord) {
     publisher.flush(CALL).unwrap();
 }
 
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let path = entry?.path();
-        let target = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() { copy(&path, &target)? } else { std::fs::copy(&path, &target).map(drop)? }
-    }
-    Ok(())
-}
-
-fn put_back(copy_of: &Path, state: &Path) -> std::io::Result<()> {
-    std::fs::remove_dir_all(state)?;
-    copy(copy_of, state)
-}
-
-fn restored(driver: &TestDriver<Tally, Json>) -> u64 {
-    let text = driver.kit().metrics().render();
-    let line = text.lines().find(|line| line.starts_with("ttf_test_restored_records_total ")).unwrap();
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 /// Writes to the changelog until the broker has compacted away every record that `is_old` names.
 fn until_compacted(driver: &mut TestDriver<Tally, Json>, names: &Json, is_old: impl Fn(&Record) -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -162,7 +105,7 @@ fn a_changelog_compacted_past_the_stored_position_completes_the_store_while_dele
         driver.commit().unwrap();
     }
     until_compacted(&mut driver, &names, |record| record.offset <= position && !is_marker(record.key.as_deref()));
-    driver.restart_after(|state| put_back(old.path(), state)).unwrap();
+    driver.restart_after(|state| copy(old.path(), state)).unwrap();
     for number in 0..20 {
         driver.publish(add(&first, &format!("key-{number}"), now_ms, 1)).unwrap();
     }
@@ -192,7 +135,7 @@ fn a_store_older_than_deletions_are_kept_is_restored_from_the_beginning() {
     until_compacted(&mut driver, &names, |record| record.key.as_deref() == Some(b"deleted"));
     // The old store says that there is a state, and nothing in the tail says otherwise.
     driver.advance_to(now_ms + 60_000).unwrap();
-    driver.restart_after(|state| put_back(old.path(), state)).unwrap();
+    driver.restart_after(|state| copy(old.path(), state)).unwrap();
     let at_ms = driver.now_ms();
     driver.pipe_input(add(&first, "deleted", at_ms, 1)).unwrap();
     driver.pipe_input(add(&first, "kept", at_ms, 1)).unwrap();

@@ -1,37 +1,26 @@
 //! The transform on Apache Kafka: killed at each dangerous line, replaced, shared among members. Needs the brokers named
 //! by `TTF_TEST_KAFKA`.
 
+mod support;
+
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
 use service_kit::Kit;
 use stream_runtime::{
-    log::{
-        Cleanup, Isolation, Log, NewRecord, Position, RecordRef, TopicPartition, TopicSpec, config::KafkaConfig,
-        kafka::KafkaLog,
-    },
+    log::{Cleanup, Isolation, Log, NewRecord, Position, RecordRef, TopicPartition, TopicSpec},
     transform::{self, TransformOptions},
 };
+use support::kafka::{fresh, open};
 
 const PARTITIONS: i32 = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 const CALL: Duration = Duration::from_secs(10);
 /// Every so many records one cannot be mapped.
 const POISON: u32 = 20;
-
-fn open() -> Arc<dyn Log> {
-    let brokers = std::env::var("TTF_TEST_KAFKA").unwrap_or_else(|_| {
-        panic!("TTF_TEST_KAFKA names no broker: start the servers with `make services-up` or run `make test`")
-    });
-    let config = KafkaConfig { brokers, properties: BTreeMap::new() };
-    Arc::new(KafkaLog::open(&config, "transform-test").unwrap())
-}
 
 /// Topics and a group of one's own.
 struct Bench {
@@ -41,10 +30,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("transform-{}-{}-{number}", service_kit::clock::now_ms(), std::process::id());
-        let bench = Self { log: open(), name };
+        let bench = Self { log: open(), name: fresh("transform") };
         let specs = ["in", "out", "rejected"].map(|topic| TopicSpec {
             name: bench.topic(topic),
             partitions: PARTITIONS,

@@ -28,6 +28,15 @@ pub use run::run;
 
 use crate::log::{NewRecord, RecordRef};
 
+/// The fail points that a commit passes, in this order: every place between two of its effects.
+pub const COMMIT_FAIL_POINTS: [&str; 5] = [
+    "keyed::after_produce",
+    "keyed::before_commit",
+    "keyed::after_commit",
+    "keyed::before_store",
+    "keyed::after_store",
+];
+
 /// The domain's side of the runtime: no I/O, no clock.
 pub trait KeyedProcessor: Send + Sync + 'static {
     type Key: Send;

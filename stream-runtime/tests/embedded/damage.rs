@@ -11,7 +11,10 @@ use stream_runtime::log::{
     embedded::{EmbeddedLog, Options},
 };
 
-use super::support::{LONG, LOOK, at, publish, spec};
+use super::{
+    folder::{copy, files},
+    support::{LONG, LOOK, at, publish, spec},
+};
 
 const RECORDS: usize = 400;
 const RECORD_BYTES: usize = 10 * 1024;
@@ -51,29 +54,6 @@ fn read(folder: &Path) -> Result<usize, LogError> {
     Ok(count)
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).unwrap();
-        }
-    }
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found.sort();
-    found
-}
-
 #[test]
 fn damage_anywhere_is_an_error_or_harmless() {
     let folder = tempfile::tempdir().unwrap();
@@ -87,7 +67,7 @@ fn damage_anywhere_is_an_error_or_harmless() {
     for name in &names {
         for damage in [flip_middle, flip_start, truncate, remove] {
             let bad = folder.path().join("bad");
-            copy(&good, &bad);
+            copy(&good, &bad).unwrap();
             damage(&bad.join(name));
             match read(&bad) {
                 Ok(count) => assert_eq!(count, RECORDS, "records were lost without a word: {}", name.display()),
@@ -97,7 +77,6 @@ fn damage_anywhere_is_an_error_or_harmless() {
                     assert!(!line.contains('\n') && line.len() < 400, "{line}");
                 }
             }
-            fs::remove_dir_all(&bad).unwrap();
         }
     }
     assert!(noticed > names.len(), "only {noticed} of {} damages were noticed", 4 * names.len());

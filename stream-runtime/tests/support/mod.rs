@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod faulty;
+pub mod folder;
+pub mod kafka;
 pub mod ledger;
 pub mod simulation;
 pub mod tally;

@@ -8,7 +8,10 @@ use std::{
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use stream_runtime::{
-    keyed::test_driver::{ManualClock, Setup, TestDriver},
+    keyed::{
+        COMMIT_FAIL_POINTS,
+        test_driver::{ManualClock, Setup, TestDriver},
+    },
     log::{Log, Verdict},
 };
 
@@ -19,15 +22,6 @@ use super::{
 
 const PARTITIONS: i32 = 3;
 const KEYS: u32 = 12;
-
-/// Every named place a transaction passes.
-const FAIL_POINTS: [&str; 5] = [
-    "keyed::after_produce",
-    "keyed::before_commit",
-    "keyed::after_commit",
-    "keyed::before_store",
-    "keyed::after_store",
-];
 
 const FAULTS: [(Call, Verdict); 8] = [
     (Call::Begin, Verdict::RollBack),
@@ -116,7 +110,7 @@ pub fn simulate(seed: u64, steps: usize, names: &Json, start_ms: i64, open: impl
             65..75 => driver.commit().unwrap(),
             75..82 => driver.advance_to(driver.now_ms() + random.random_range(1..1_500)).unwrap(),
             82..88 => driver.crash_and_restart().unwrap(),
-            88..94 => crash_at(FAIL_POINTS[random.random_range(0..FAIL_POINTS.len())], &mut driver),
+            88..94 => crash_at(COMMIT_FAIL_POINTS[random.random_range(0..COMMIT_FAIL_POINTS.len())], &mut driver),
             94..99 => {
                 let (call, verdict) = FAULTS[random.random_range(0..FAULTS.len())];
                 // One at a time: fenced twice ends the process, as it should.

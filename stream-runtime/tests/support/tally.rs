@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stream_runtime::{
-    keyed::{Codec, Context, Effect, KeyedProcessor, Poison, Undecoded},
+    keyed::{Codec, Context, Effect, KeyedProcessor, Poison, Undecoded, test_driver::TestDriver},
     log::{NewRecord, Record, RecordRef},
 };
 
@@ -178,4 +178,11 @@ pub fn final_states(outputs: &[Record]) -> BTreeMap<String, Totals> {
         }
     }
     states
+}
+
+/// Records of the changelog that restores have read so far.
+pub fn restored(driver: &TestDriver<Tally, Json>) -> u64 {
+    let figures = driver.kit().metrics().render();
+    let line = figures.lines().find_map(|line| line.strip_prefix("ttf_test_restored_records_total ")).unwrap();
+    line.parse().unwrap()
 }

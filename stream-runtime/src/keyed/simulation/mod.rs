@@ -39,7 +39,7 @@ use self::{
     member::{End, Member, Parts, Report, Task},
     seat::{Fate, Release},
 };
-use super::{Clock, Codec, KeyedOptions, KeyedProcessor};
+use super::{COMMIT_FAIL_POINTS, Clock, Codec, KeyedOptions, KeyedProcessor};
 use crate::log::{
     Cleanup, Log as _, NewRecord, TopicSpec,
     simulated::{Call, Fault, SimulatedBroker, Written},
@@ -59,14 +59,6 @@ const TRUSTED_FOR: Duration = Duration::from_secs(20 * 3600);
 const AHEAD: u32 = 25;
 /// Rounds in which everything must have come to rest.
 const ROUNDS: usize = 400;
-/// Every place of a commit where a process may die.
-const FAIL_POINTS: [&str; 5] = [
-    "keyed::after_produce",
-    "keyed::before_commit",
-    "keyed::after_commit",
-    "keyed::before_store",
-    "keyed::after_store",
-];
 const FAULTS: [Fault; 10] = [
     Fault::InitRetry,
     Fault::ProduceRetry,
@@ -150,7 +142,7 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
         let plain = setup.inputs.iter().chain(&setup.outputs).map(|name| spec(name, Cleanup::Delete));
         let specs: Vec<_> = plain.chain([spec(&setup.changelog, Cleanup::Compact)]).collect();
         broker.client(0, Arc::new(|_| {})).create_topics(&specs, Duration::ZERO)?;
-        for point in FAIL_POINTS {
+        for point in COMMIT_FAIL_POINTS {
             // Without the feature there are no fail points, and the calls to the log have to do.
             let _ = fail::cfg_callback(point, seat::arrive);
         }
