@@ -2,32 +2,29 @@
 
 mod support;
 
-use std::path::Path;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use stream_runtime::{
     keyed::{
         is_marker,
-        test_driver::{Setup, TestDriver},
+        test_driver::{ManualClock, Setup, TestDriver, in_memory},
     },
     log::NewRecord,
 };
-use support::tally::{FIRST, Json, OPEN_MS, OUT, REJECTED, STATE, Tally, add, final_states, forget};
+use support::{
+    faulty::{Faults, FaultyLog},
+    folder,
+    tally::{FIRST, Json, OPEN_MS, OUT, REJECTED, STATE, Tally, add, final_states, forget, restored},
+};
 
 type Driver = TestDriver<Tally, Json>;
 
 fn driver() -> Driver {
     TestDriver::new(&Setup::new(&[FIRST], STATE, &[OUT, REJECTED]), Tally { open_ms: OPEN_MS }, Json::default())
         .unwrap()
-}
-
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let path = entry?.path();
-        let target = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() { copy(&path, &target)? } else { std::fs::copy(&path, &target).map(drop)? }
-    }
-    Ok(())
 }
 
 fn metric(driver: &Driver, line: &str) -> bool {
@@ -85,6 +82,41 @@ fn a_changelog_of_a_program_before_markers_and_due_times_is_restored_with_its_ti
 }
 
 #[test]
+fn a_process_that_dies_while_its_changelog_is_slow_finds_its_store_again() {
+    let clock = ManualClock::at(0);
+    let faults = Faults::default();
+    let log = Arc::new(FaultyLog { inner: Arc::new(in_memory(&clock)), faults: faults.clone() });
+    let setup = Setup::new(&[FIRST], STATE, &[OUT, REJECTED]);
+    let mut driver = Driver::on(log, clock, &setup, Tally { open_ms: OPEN_MS }, Json::default()).unwrap();
+    for number in 0..100 {
+        driver.publish(add(FIRST, &format!("key-{number}"), 0, 1)).unwrap();
+    }
+    driver.commit().unwrap();
+    driver.crash_and_restart().unwrap();
+    driver.settle().unwrap();
+    // It dies when it has asked which changelog this is, and was told nothing.
+    let before = restored(&driver);
+    driver.pipe_input(add(FIRST, "one more", 0, 1)).unwrap();
+    driver.commit().unwrap();
+    faults.keep_waiting(Some(STATE));
+    driver.crash_and_restart().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !faults.has_waited() {
+        assert!(Instant::now() < deadline, "the changelog was not asked for");
+        driver.step().unwrap();
+    }
+    driver
+        .restart_after(|_| {
+            faults.keep_waiting(None);
+            Ok(())
+        })
+        .unwrap();
+    driver.settle().unwrap();
+    let read = restored(&driver) - before;
+    assert!(read < 10, "{read} records were read");
+}
+
+#[test]
 fn timers_that_a_restore_has_left_over_neither_fire_nor_stay() {
     let mut driver = driver();
     let old = tempfile::tempdir().unwrap();
@@ -95,17 +127,12 @@ fn timers_that_a_restore_has_left_over_neither_fire_nor_stay() {
         }
         driver.commit().unwrap();
         if round == 1 {
-            driver.restart_after(|state| copy(state, old.path())).unwrap();
+            driver.restart_after(|state| folder::copy(state, old.path())).unwrap();
         }
     }
     driver.publish(forget(FIRST, "key-7")).unwrap();
     driver.commit().unwrap();
-    driver
-        .restart_after(|state| {
-            std::fs::remove_dir_all(state)?;
-            copy(old.path(), state)
-        })
-        .unwrap();
+    driver.restart_after(|state| folder::copy(old.path(), state)).unwrap();
     driver.settle().unwrap();
     driver.advance_to(20_000).unwrap();
     driver.commit().unwrap();

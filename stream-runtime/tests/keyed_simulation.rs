@@ -29,6 +29,8 @@ use support::{
 const SEEDS: u64 = 2_000;
 const STEPS: usize = 90;
 const KEYS: u32 = 7;
+/// Seeds that are run twice.
+const REPEATED_SEEDS: u64 = 25;
 /// Seeds and steps on the embedded log.
 const EMBEDDED_SEEDS: u64 = 60;
 const EMBEDDED_STEPS: usize = 40;
@@ -122,6 +124,21 @@ fn every_input_is_applied_once_whatever_happens_to_the_members() {
     let tell = env::var("SIMULATION_SEED").is_ok();
     run(seeds(SEEDS), "every_input_is_applied_once_whatever_happens_to_the_members", |seed| {
         simulate(seed, tell, &mut disks, &kit);
+    });
+}
+
+#[test]
+fn a_seed_repeats_itself_exactly() {
+    let _scenario = fail::FailScenario::setup();
+    let (mut disks, kit) = (Disks::new().unwrap(), Kit::for_test());
+    run(seeds(REPEATED_SEEDS), "a_seed_repeats_itself_exactly", |seed| {
+        let first = simulate(seed, false, &mut disks, &kit);
+        let second = simulate(seed, false, &mut disks, &kit);
+        let difference = first.iter().zip(&second).position(|(first, second)| first != second);
+        if let Some(at) = difference {
+            panic!("seed {seed} went another way at {at}:\n{:#?}\n{:#?}", &first[..=at], &second[at]);
+        }
+        assert_eq!(first.len(), second.len(), "seed {seed} went on longer the second time");
     });
 }
 

@@ -1,5 +1,6 @@
 //! Brings local stores up to their changelog, off the polling thread.
 
+mod activity;
 mod fitness;
 mod identity;
 mod read;
@@ -9,7 +10,7 @@ mod write;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -18,7 +19,9 @@ use std::{
 use anyhow::{Context as _, bail};
 use prometheus::IntGauge;
 
+pub use self::activity::Activity;
 use self::{
+    activity::Running,
     fitness::{Current, unusable},
     identity::{Identity, first_records},
 };
@@ -40,6 +43,7 @@ pub struct Restored {
 /// A restore that runs on a thread of its own; dropping it stops the thread.
 pub struct Restore {
     cancel: Arc<AtomicBool>,
+    activity: Arc<Activity>,
     results: mpsc::Receiver<anyhow::Result<Restored>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -63,7 +67,8 @@ impl Restore {
         let cancel = Arc::new(AtomicBool::new(false));
         let (sender, results) = mpsc::channel();
         let cancelled = cancel.clone();
-        let running = Running::new(shared.restores.clone());
+        let activity = shared.restores.clone();
+        let running = Running::new(activity.clone());
         let thread = std::thread::Builder::new()
             .name(format!("{}-restore", shared.options.app))
             .spawn(move || {
@@ -77,7 +82,7 @@ impl Restore {
                 }
             })
             .context("cannot start the restore thread")?;
-        Ok(Self { cancel, results, thread: Some(thread) })
+        Ok(Self { cancel, activity, results, thread: Some(thread) })
     }
 
     /// What has happened since the last call.
@@ -100,48 +105,11 @@ impl Restore {
 impl Drop for Restore {
     fn drop(&mut self) {
         self.cancel.store(true, Ordering::Relaxed);
+        self.activity.wake();
         if let Some(thread) = self.thread.take() {
             // Its panic was reported by itself; here it only has to be gone before the stores are handed over.
             let _ = thread.join();
         }
-    }
-}
-
-/// What the restores of a process are doing.
-#[derive(Debug, Default)]
-pub struct Activity {
-    running: AtomicUsize,
-    /// Orders that are on their way to a writer or being carried out.
-    writing: AtomicUsize,
-}
-
-impl Activity {
-    /// True while a restore has not ended.
-    pub fn is_running(&self) -> bool {
-        self.running.load(Ordering::SeqCst) > 0
-    }
-
-    /// True while something that was read is being written.
-    pub fn is_writing(&self) -> bool {
-        self.writing.load(Ordering::SeqCst) > 0
-    }
-}
-
-/// A restore that has not ended.
-struct Running(Arc<Activity>);
-
-impl Running {
-    fn new(activity: Arc<Activity>) -> Self {
-        activity.running.fetch_add(1, Ordering::SeqCst);
-        Self(activity)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // What a failed writer has left undone nobody waits for.
-        self.0.writing.store(0, Ordering::SeqCst);
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -177,11 +145,14 @@ struct Job<'a, P: KeyedProcessor, C> {
 
 impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
     fn run(&self, tasks: Vec<TaskStore>, wipe: &[i32]) -> anyhow::Result<()> {
+        if !self.may_go_on() {
+            return Ok(());
+        }
         let identity = Identity::of(self.shared)?;
         fail::fail_point!("keyed::restore");
         let empty = identity.empty_store(&self.shared.options.timer_fingerprint);
         let mut reader = self.shared.log.reader(Isolation::ReadCommitted)?;
-        let mut restoring = self.prepare(tasks, wipe, &empty, &mut *reader)?;
+        let Some(mut restoring) = self.prepare(tasks, wipe, &empty, &mut *reader)? else { return Ok(()) };
         // A position that the log no longer has is not a mistake of ours: the store is wiped and read from the start.
         let mut wiped_for_range = false;
         while !restoring.is_empty() && !self.cancelled.load(Ordering::Relaxed) {
@@ -201,14 +172,19 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
         Ok(())
     }
 
-    /// Decides for each task which of its store can be used, and what is to be read.
+    /// False when nobody waits for the restore any more.
+    fn may_go_on(&self) -> bool {
+        self.shared.restores.wait_for_turn(self.cancelled)
+    }
+
+    /// Decides for each task which of its store can be used, and what is to be read; `None` when it was cancelled.
     fn prepare(
         &self,
         tasks: Vec<TaskStore>,
         wipe: &[i32],
         empty: &Meta,
         reader: &mut dyn Reader,
-    ) -> anyhow::Result<Vec<Restoring>> {
+    ) -> anyhow::Result<Option<Vec<Restoring>>> {
         let options = &self.shared.options;
         let mut restoring = Vec::with_capacity(tasks.len());
         let mut offsets = Vec::with_capacity(tasks.len());
@@ -234,7 +210,10 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
             .filter(|(task, (start, known))| known.is_some() && *start < task.bound)
             .map(|(task, _)| (task.changelog.clone(), task.bound))
             .collect();
-        let firsts = first_records(reader, &known, options.restore_stall, self.cancelled)?;
+        let Some(firsts) = first_records(reader, &known, options.restore_stall, || self.may_go_on())? else {
+            // What was not read is not missing: every store stays as it is.
+            return Ok(None);
+        };
         for (task, (start, known)) in restoring.iter_mut().zip(&offsets) {
             let current = Current {
                 cluster_id: &empty.cluster_id,
@@ -256,7 +235,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
             }
             task.remaining.set(task.bound - task.meta.changelog_position.max(*start).min(task.bound));
         }
-        Ok(restoring)
+        Ok(Some(restoring))
     }
 
     fn ask(&self, at: &TopicPartition, call: impl Fn(&TopicPartition) -> Result<i64, LogError>) -> anyhow::Result<i64> {

@@ -44,7 +44,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Shared<P, C> {
         kit: &Kit,
     ) -> anyhow::Result<Arc<Self>> {
         let stores = Stores::open(&options.state_dir)?;
-        Self::with_stores(options, log, processor, codec, kit, stores)
+        Self::with_stores(options, log, processor, codec, kit, stores, Activity::default())
     }
 
     /// The same, with local stores that are open already.
@@ -55,6 +55,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Shared<P, C> {
         codec: Arc<C>,
         kit: &Kit,
         stores: Arc<Stores>,
+        restores: Activity,
     ) -> anyhow::Result<Arc<Self>> {
         ensure!(options.workers > 0, "`workers` must be at least 1");
         ensure!(!options.inputs.is_empty(), "`{}` has no input topics", options.app);
@@ -70,7 +71,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Shared<P, C> {
             metrics,
             lag,
             owned: Mutex::default(),
-            restores: Arc::default(),
+            restores: Arc::new(restores),
         }))
     }
 

@@ -2,14 +2,17 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use stream_runtime::log::{
-    ClusterId, Committed, GroupMetadata, Isolation, Log, LogError, NewRecord, NextOffset, Publisher, Reader,
-    SubscribeOptions, Subscription, TopicInfo, TopicOutcome, TopicPartition, TopicSpec, TransactionError, Transactor,
-    Verdict,
+    ClusterId, Committed, GroupMetadata, Isolation, Log, LogError, NewRecord, NextOffset, Position, Publisher, Reader,
+    RecordRef, SubscribeOptions, Subscription, TopicInfo, TopicOutcome, TopicPartition, TopicSpec, TransactionError,
+    Transactor, Verdict,
 };
 
 /// The call that fails.
@@ -27,7 +30,14 @@ pub enum Call {
 
 /// Failures to come, in order: the first one whose call is made is used up.
 #[derive(Clone, Default)]
-pub struct Faults(Arc<Mutex<VecDeque<(Call, Verdict)>>>, Arc<Mutex<Option<String>>>);
+pub struct Faults(Arc<Mutex<VecDeque<(Call, Verdict)>>>, Arc<Mutex<Option<String>>>, Arc<Silence>);
+
+/// Whose readers are given nothing, and whether one has asked in vain.
+#[derive(Default)]
+struct Silence {
+    topic: Mutex<Option<String>>,
+    was_met: AtomicBool,
+}
 
 impl Faults {
     /// Lets a topic seem to have committed records that never come.
@@ -37,6 +47,17 @@ impl Faults {
 
     fn seems_longer(&self, topic: &str) -> bool {
         self.1.lock().unwrap().as_deref() == Some(topic)
+    }
+
+    /// From now on readers of this topic wait in vain; `None`: nobody does.
+    pub fn keep_waiting(&self, topic: Option<&str>) {
+        *self.2.topic.lock().unwrap() = topic.map(str::to_owned);
+        self.2.was_met.store(false, Ordering::SeqCst);
+    }
+
+    /// True when a reader has waited in vain.
+    pub fn has_waited(&self) -> bool {
+        self.2.was_met.load(Ordering::SeqCst)
     }
 
     pub fn add(&self, call: Call, verdict: Verdict) {
@@ -107,6 +128,38 @@ impl Transactor for FaultyTransactor {
     }
 }
 
+struct FaultyReader {
+    inner: Box<dyn Reader>,
+    faults: Faults,
+    topics: Vec<String>,
+}
+
+impl Reader for FaultyReader {
+    fn assign(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError> {
+        self.topics = from.iter().map(|(at, _)| at.topic.to_string()).collect();
+        self.inner.assign(from)
+    }
+
+    fn poll(
+        &mut self,
+        max: usize,
+        timeout: Duration,
+        visit: &mut dyn FnMut(&RecordRef<'_>),
+    ) -> Result<usize, LogError> {
+        let silence = &self.faults.2;
+        if silence.topic.lock().unwrap().as_ref().is_some_and(|topic| self.topics.contains(topic)) {
+            silence.was_met.store(true, Ordering::SeqCst);
+            std::thread::yield_now();
+            return Ok(0);
+        }
+        self.inner.poll(max, timeout, visit)
+    }
+
+    fn position(&self, at: &TopicPartition) -> Option<i64> {
+        self.inner.position(at)
+    }
+}
+
 impl Log for FaultyLog {
     fn publisher(&self) -> Result<Arc<dyn Publisher>, LogError> {
         self.inner.publisher()
@@ -122,7 +175,11 @@ impl Log for FaultyLog {
     }
 
     fn reader(&self, isolation: Isolation) -> Result<Box<dyn Reader>, LogError> {
-        self.inner.reader(isolation)
+        Ok(Box::new(FaultyReader {
+            inner: self.inner.reader(isolation)?,
+            faults: self.faults.clone(),
+            topics: Vec::new(),
+        }))
     }
 
     fn end_offset(&self, at: &TopicPartition, isolation: Isolation, timeout: Duration) -> Result<i64, LogError> {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -42,20 +41,21 @@ impl Identity {
 }
 
 /// What the first committed record of each partition says; partitions without any below their bound are left out.
+/// `None` when it may not go on until all is known.
 pub fn first_records(
     reader: &mut dyn Reader,
     partitions: &[(TopicPartition, i64)],
     patience: Duration,
-    cancelled: &AtomicBool,
-) -> anyhow::Result<HashMap<i32, ChangelogId>> {
+    may_go_on: impl Fn() -> bool,
+) -> anyhow::Result<Option<HashMap<i32, ChangelogId>>> {
     let mut firsts = HashMap::new();
     if partitions.is_empty() {
-        return Ok(firsts);
+        return Ok(Some(firsts));
     }
     let from: Vec<_> = partitions.iter().map(|(at, _)| (at.clone(), Position::Beginning)).collect();
     reader.assign(&from)?;
     let deadline = Instant::now() + patience;
-    while !cancelled.load(Ordering::Relaxed) {
+    while may_go_on() {
         let polled = reader.poll(1, POLL, &mut |record| {
             firsts.entry(record.partition).or_insert_with(|| marker::read(record));
         });
@@ -69,10 +69,10 @@ pub fn first_records(
         let waits = |(at, bound): &&(TopicPartition, i64)| {
             !firsts.contains_key(&at.partition) && reader.position(at).is_none_or(|position| position < *bound)
         };
-        let Some((at, _)) = partitions.iter().find(waits) else { break };
+        let Some((at, _)) = partitions.iter().find(waits) else { return Ok(Some(firsts)) };
         if Instant::now() > deadline {
             bail!("the first record of {at} was not read within {} s", patience.as_secs());
         }
     }
-    Ok(firsts)
+    Ok(None)
 }

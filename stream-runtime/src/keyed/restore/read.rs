@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{atomic::Ordering, mpsc},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -71,7 +71,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
         let due = DueHeader::new(&options.timer_fingerprint);
         let mut last_progress = Instant::now();
         let mut reached: HashMap<i32, i64> = HashMap::new();
-        while !restoring.is_empty() && !self.cancelled.load(Ordering::Relaxed) {
+        while !restoring.is_empty() && self.may_go_on() {
             let mut intake = Intake { shared: self.shared, due, restoring, last: 0, failure: None };
             let polled = reader.poll(POLL_RECORDS, POLL, &mut |record| intake.take(record));
             if let Some(failure) = intake.failure {
@@ -103,7 +103,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
                     meta: task.meta.clone(),
                     run: std::mem::replace(&mut task.run, Run::with_room(room)),
                 });
-                self.shared.restores.writing.fetch_add(1, Ordering::SeqCst);
+                self.shared.restores.ordered();
                 if orders.send(Order::Write(parts.collect())).is_err() {
                     return Ok(());
                 }
@@ -138,7 +138,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
                 Some(position) if position >= task.bound => {
                     let mut task = restoring.swap_remove(at);
                     task.meta.changelog_position = position;
-                    self.shared.restores.writing.fetch_add(1, Ordering::SeqCst);
+                    self.shared.restores.ordered();
                     if orders.send(Order::Complete(Box::new(task))).is_err() {
                         return Written::Stopped;
                     }

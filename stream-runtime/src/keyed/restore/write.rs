@@ -1,6 +1,6 @@
 //! Writes what was read, and completes the tasks that have all of it.
 
-use std::sync::{atomic::Ordering, mpsc};
+use std::sync::mpsc;
 
 use super::{Job, Restored, Restoring, timers};
 use crate::keyed::{
@@ -33,17 +33,20 @@ pub enum Written {
 impl<P: KeyedProcessor, C: Codec<P>> Job<'_, P, C> {
     pub(super) fn write_all(&self, orders: mpsc::Receiver<Order>) -> anyhow::Result<()> {
         for order in orders {
-            match order {
-                Order::Write(parts) => {
-                    for Part { store, meta, run } in parts {
-                        run.write(&store, &meta)?;
-                    }
-                }
-                Order::Complete(task) => self.complete(*task)?,
-            }
-            self.shared.restores.writing.fetch_sub(1, Ordering::SeqCst);
+            let written = self.carry_out(order);
+            self.shared.restores.carried_out();
+            written?;
         }
         Ok(())
+    }
+
+    fn carry_out(&self, order: Order) -> anyhow::Result<()> {
+        match order {
+            Order::Write(parts) => {
+                parts.into_iter().try_for_each(|Part { store, meta, run }| Ok(run.write(&store, &meta)?))
+            }
+            Order::Complete(task) => self.complete(*task),
+        }
     }
 
     /// Completes the timer index, writes the description and reports.

@@ -12,7 +12,7 @@ use service_kit::Kit;
 
 use super::seat::{self, Fate, Killed, Release};
 use crate::{
-    keyed::{Codec, KeyedOptions, KeyedProcessor, Shared, store::Stores, worker::Worker},
+    keyed::{Codec, KeyedOptions, KeyedProcessor, Shared, restore::Activity, store::Stores, worker::Worker},
     log::simulated::SimulatedLog,
 };
 
@@ -150,11 +150,18 @@ fn live<P: KeyedProcessor, C: Codec<P>>(
         match (&mut worker, task) {
             (None, _) => {
                 let (log, reader) = (Arc::new(log.clone()), log.clone());
-                let shared =
-                    Shared::with_stores(options.clone(), log, processor.clone(), codec.clone(), &kit, stores.clone())?;
+                let shared = Shared::with_stores(
+                    options.clone(),
+                    log,
+                    processor.clone(),
+                    codec.clone(),
+                    &kit,
+                    stores.clone(),
+                    Activity::driven(),
+                )?;
                 shared.check_topics()?;
                 let restores = shared.restores.clone();
-                seat::watch(move || !restores.is_running() || (!restores.is_writing() && reader.is_reader_blocked()));
+                seat::drive_by(move |deadline| restores.drive(|| reader.is_reader_blocked(), deadline));
                 worker = Some(Worker::join(shared, 0, &kit)?);
             }
             (Some(_), Task::Rest) => {}

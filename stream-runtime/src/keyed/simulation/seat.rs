@@ -30,11 +30,11 @@ pub(super) enum Release {
 /// Thrown where a member dies.
 pub(super) struct Killed;
 
-/// Whether the restores of this process are done, or wait for what others must do first.
-type IsSettled = Box<dyn Fn() -> bool>;
+/// Lets the restores of this process go on as far as they can without others; false when the deadline is over first.
+type Drive = Box<dyn Fn(Instant) -> bool>;
 
 pub(super) struct Seat {
-    is_settled: Option<IsSettled>,
+    drive: Option<Drive>,
     /// After so many more places.
     plan: Option<(u32, Fate)>,
     reports: mpsc::Sender<Report>,
@@ -47,28 +47,24 @@ thread_local! {
 
 /// Gives this thread a seat.
 pub(super) fn take(reports: mpsc::Sender<Report>, releases: mpsc::Receiver<Release>) {
-    SEAT.set(Some(Seat { is_settled: None, plan: None, reports, releases }));
+    SEAT.set(Some(Seat { drive: None, plan: None, reports, releases }));
 }
 
-/// Tells how to see whether this process's restores are settled.
-pub(super) fn watch(is_settled: impl Fn() -> bool + 'static) {
+/// Tells how this process's restores are driven.
+pub(super) fn drive_by(drive: impl Fn(Instant) -> bool + 'static) {
     SEAT.with_borrow_mut(|seat| {
         if let Some(seat) = seat {
-            seat.is_settled = Some(Box::new(is_settled));
+            seat.drive = Some(Box::new(drive));
         }
     });
 }
 
-/// Waits until the restores of this process are done or can only go on when others do something: nothing moves while
-/// somebody else does.
+/// Lets the restores of this process go on until they are done or wait for what others must do first. At any other time
+/// they stand still.
 pub(super) fn settle() {
-    let deadline = Instant::now() + PATIENCE;
     SEAT.with_borrow(|seat| {
-        let Some(is_settled) = seat.as_ref().and_then(|seat| seat.is_settled.as_ref()) else { return };
-        while !is_settled() {
-            assert!(Instant::now() < deadline, "the restore neither ends nor waits for anything");
-            std::thread::sleep(Duration::from_micros(20));
-        }
+        let Some(drive) = seat.as_ref().and_then(|seat| seat.drive.as_ref()) else { return };
+        assert!(drive(Instant::now() + PATIENCE), "the restore neither ends nor waits for anything");
     });
 }
 

@@ -87,8 +87,8 @@ pub(super) struct Broker {
     pub faults: HashMap<u32, VecDeque<Fault>>,
     /// Records of compacted topics that a client may still read.
     pub gates: HashMap<u32, usize>,
-    /// Readers by client: the version at which they found nothing to read, twice.
-    blocked: HashMap<u32, (u64, u32)>,
+    /// Readers by client: the version at which they found nothing to read.
+    blocked: HashMap<u32, u64>,
     pub random: SmallRng,
     pub now_ms: i64,
     pub violations: Vec<String>,
@@ -351,13 +351,11 @@ impl Broker {
 
     /// A reader has found nothing to read.
     pub fn found_nothing(&mut self, client: u32) {
-        let version = self.version;
-        let seen = self.blocked.entry(client).or_insert((version, 0));
-        *seen = if seen.0 == version { (version, seen.1 + 1) } else { (version, 1) };
+        self.blocked.insert(client, self.version);
     }
 
     pub fn is_reader_blocked(&self, client: u32) -> bool {
-        self.blocked.get(&client).is_some_and(|(version, times)| *version == self.version && *times > 1)
+        self.blocked.get(&client) == Some(&self.version)
     }
 
     pub fn forget_reader(&mut self, client: u32) {

@@ -15,12 +15,9 @@ mod partition;
 mod subscription;
 mod transactor;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
 
 use self::broker::Broker;
 pub use self::{
@@ -44,12 +41,12 @@ pub type OnCall = Arc<dyn Fn(Call) + Send + Sync>;
 /// The broker, as the simulation sees it. Cheap to clone.
 #[derive(Clone)]
 pub struct SimulatedBroker {
-    state: Arc<(Mutex<Broker>, Condvar)>,
+    state: Arc<Mutex<Broker>>,
 }
 
 impl SimulatedBroker {
     pub fn new(seed: u64) -> Self {
-        Self { state: Arc::new((Mutex::new(Broker::new(seed)), Condvar::new())) }
+        Self { state: Arc::new(Mutex::new(Broker::new(seed))) }
     }
 
     /// The log as one client process sees it.
@@ -58,23 +55,11 @@ impl SimulatedBroker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Broker> {
-        self.state.0.lock()
-    }
-
-    /// Wakes readers that wait for something new.
-    fn notify(&self) {
-        self.state.1.notify_all();
-    }
-
-    fn wait_for_change(&self, seen: u64, deadline: Instant) {
-        let mut broker = self.state.0.lock();
-        while broker.version() == seen && !self.state.1.wait_until(&mut broker, deadline).timed_out() {}
+        self.state.lock()
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Broker) -> T) -> T {
-        let result = change(&mut self.lock());
-        self.notify();
-        result
+        change(&mut self.lock())
     }
 
     /// The brokers' clock: decides how long the deletion of a key is kept.
@@ -84,17 +69,17 @@ impl SimulatedBroker {
 
     /// Appends a record outside transactions.
     pub fn append(&self, record: NewRecord) {
-        self.change(|broker| broker.append(None, record));
+        self.lock().append(None, record);
     }
 
     /// Begins a transaction of a producer that has nothing to do with the members.
     pub fn begin_foreign(&self) -> u64 {
-        self.change(Broker::begin_foreign)
+        self.lock().begin_foreign()
     }
 
     /// Appends a record in a transaction of [`SimulatedBroker::begin_foreign`].
     pub fn append_foreign(&self, transaction: u64, record: NewRecord) {
-        self.change(|broker| broker.append(Some(transaction), record));
+        self.lock().append(Some(transaction), record);
     }
 
     /// Ends a transaction of [`SimulatedBroker::begin_foreign`].
@@ -107,12 +92,12 @@ impl SimulatedBroker {
 
     /// Writes one of the markers that are still to be written; false when there was none.
     pub fn write_marker(&self) -> bool {
-        self.change(Broker::write_marker)
+        self.lock().write_marker()
     }
 
     /// Aborts every transaction that nobody has ended, as the coordinator does after their time-out.
     pub fn time_out_transactions(&self) {
-        self.change(Broker::time_out_transactions);
+        self.lock().time_out_transactions();
     }
 
     /// What the client's next calls come to, in order.
@@ -153,7 +138,7 @@ impl SimulatedBroker {
 
     /// Compacts a topic up to a random offset.
     pub fn compact(&self, topic: &str, delete_retention: Duration) {
-        self.change(|broker| broker.compact(topic, delete_retention));
+        self.lock().compact(topic, delete_retention);
     }
 
     /// Everything that was ever written to a topic, compacted or not, with what became of it.
