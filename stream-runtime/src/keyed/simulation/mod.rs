@@ -20,7 +20,10 @@
 
 mod disk;
 mod member;
+mod options;
+mod process;
 mod seat;
+mod surroundings;
 
 use std::{
     collections::BTreeMap,
@@ -36,13 +39,13 @@ use service_kit::Kit;
 
 pub use self::disk::Disks;
 use self::{
-    member::{End, Member, Parts, Report, Task},
-    seat::{Fate, Release},
+    member::{Member, Task},
+    seat::Release,
 };
-use super::{COMMIT_FAIL_POINTS, Clock, Codec, KeyedOptions, KeyedProcessor};
+use super::{COMMIT_FAIL_POINTS, Codec, KeyedOptions, KeyedProcessor};
 use crate::log::{
     Cleanup, Log as _, NewRecord, TopicSpec,
-    simulated::{Call, Fault, SimulatedBroker, Written},
+    simulated::{Fault, SimulatedBroker, Written},
 };
 
 /// How far a member's clock may be ahead of the brokers', and how long a record may be under way, together: what the
@@ -50,27 +53,8 @@ use crate::log::{
 pub const TIMER_GRACE: Duration = Duration::from_secs(5);
 const AHEAD_MS: i64 = 2_000;
 const UNDER_WAY_MS: i64 = 2_000;
-/// How far a member's clock may be behind.
-const BEHIND_MS: i64 = 3_600_000;
-/// How long the changelog keeps deletions, and how old a store the members still trust: less by what clocks may be off.
-const DELETE_RETENTION: Duration = Duration::from_secs(24 * 3600);
-const TRUSTED_FOR: Duration = Duration::from_secs(20 * 3600);
-/// Places that a fate may lie ahead.
-const AHEAD: u32 = 25;
 /// Rounds in which everything must have come to rest.
 const ROUNDS: usize = 400;
-const FAULTS: [Fault; 10] = [
-    Fault::InitRetry,
-    Fault::ProduceRetry,
-    Fault::ProduceRefused,
-    Fault::CommitRetry,
-    Fault::CommitDoneRetry,
-    Fault::CommitRolledBack,
-    Fault::CommitUnknownLost,
-    Fault::CommitUnknownDone,
-    Fault::CommitTimedOut,
-    Fault::AbortUnknown,
-];
 
 /// What is simulated.
 #[derive(Debug, Clone)]
@@ -147,7 +131,7 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
             let _ = fail::cfg_callback(point, seat::arrive);
         }
         Ok(Self {
-            options: options(&setup, &mut random),
+            options: options::options(&setup, &mut random),
             now_ms: Arc::new(AtomicI64::new(setup.start_ms)),
             skews: (0..setup.members).map(|_| Arc::default()).collect(),
             homes: (0..setup.members).collect(),
@@ -244,288 +228,6 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
         }
     }
 
-    /// A running member, by chance.
-    fn someone(&mut self) -> Option<usize> {
-        let running: Vec<usize> = (0..self.members.len()).filter(|at| !self.members[*at].stalled).collect();
-        (!running.is_empty()).then(|| running[self.random.random_range(0..running.len())])
-    }
-
-    fn order_someone(&mut self, task: Task) {
-        let Some(at) = self.someone() else { return self.start_someone() };
-        for _ in 0..self.random.random_range(1..4) {
-            let fate = self.random.random_bool(0.06).then(|| {
-                let fate = if self.random.random_bool(0.5) { Fate::Crash } else { Fate::Stall };
-                (self.random.random_range(0..AHEAD), fate)
-            });
-            if !self.order(at, task, fate) || self.members[at].stalled {
-                return;
-            }
-        }
-    }
-
-    /// Gives a member an order; false when it has ended.
-    fn order(&mut self, at: usize, task: Task, fate: Option<(u32, Fate)>) -> bool {
-        let client = self.members[at].client;
-        self.note(format!("member {client}: {task:?}{}", fate.map_or(String::new(), |fate| format!(" {fate:?}"))));
-        let before = self.broker.version();
-        let report = self.members[at].tell(task, fate);
-        if let Some(changes) = self.broker.changes_since(before) {
-            self.note(format!("  {changes}"));
-        }
-        self.take(at, report)
-    }
-
-    /// Takes note of where a member stands; false when it has ended.
-    fn take(&mut self, at: usize, report: Report) -> bool {
-        let client = self.members[at].client;
-        match report {
-            Report::Done => return true,
-            Report::Stalled => {
-                self.note(format!("member {client} stalls"));
-                return true;
-            }
-            Report::Ended(End::Closed | End::Crashed) => self.note(format!("member {client} is gone")),
-            Report::Ended(End::Failed(why)) => {
-                self.note(format!("member {client} gave up: {why}"));
-                // What the runtime is to do when it is doubled, or when its transactions time out again and again.
-                let meant = ["another process runs as", "was fenced twice"];
-                assert!(meant.iter().any(|meant| why.contains(meant)), "member {client} gave up: {why}");
-            }
-            Report::Ended(End::Panicked(why)) => panic!("member {client} panicked: {why}"),
-        }
-        // Static members do not say goodbye.
-        self.members.remove(at);
-        self.ghosts.push(client);
-        false
-    }
-
-    fn start_someone(&mut self) {
-        let down: Vec<usize> =
-            (0..self.setup.members).filter(|ordinal| self.members.iter().all(|it| it.ordinal != *ordinal)).collect();
-        if !down.is_empty() {
-            let ordinal = down[self.random.random_range(0..down.len())];
-            self.start(ordinal);
-        }
-    }
-
-    /// A second process with the ordinal of one that runs or has stopped.
-    fn start_twin(&mut self) {
-        if !self.members.is_empty() && self.members.len() < 2 * self.setup.members {
-            let at = self.random.random_range(0..self.members.len());
-            let ordinal = self.members[at].ordinal;
-            self.start(ordinal);
-        }
-    }
-
-    fn start(&mut self, ordinal: usize) {
-        if self.members.iter().any(|member| member.disk == self.homes[ordinal]) {
-            // The folder is locked as long as a process has it; the twin was given another one.
-            self.last_disk += 1;
-            self.homes[ordinal] = self.last_disk;
-        }
-        self.last_client += 1;
-        let (client, disk) = (self.last_client, self.homes[ordinal]);
-        self.note(format!("member {client} starts as ordinal {ordinal} on disk {disk}"));
-        let (now_ms, skew) = (self.now_ms.clone(), self.skews[ordinal].clone());
-        let options = KeyedOptions {
-            ordinal: ordinal.to_string(),
-            clock: Clock::new(move || now_ms.load(Ordering::SeqCst) + skew.load(Ordering::SeqCst)),
-            ..self.options.clone()
-        };
-        let parts = Parts {
-            log: self.broker.client(client, Arc::new(on_call)),
-            processor: self.processor.clone(),
-            codec: self.codec.clone(),
-            stores: self.disks.stores(disk).expect("the disks are the simulation's own"),
-            kit: self.kit.clone(),
-        };
-        let member = Member::start(client, ordinal, disk, options, parts).expect("the system has a thread left");
-        self.members.push(member);
-        self.order(self.members.len() - 1, Task::Join, None);
-    }
-
-    /// Somebody stops in the middle of a commit, is expelled, and goes on when the others have taken over.
-    fn live_as_a_zombie(&mut self) {
-        let Some(at) = self.someone() else { return };
-        let client = self.members[at].client;
-        let fate = (self.random.random_range(0..AHEAD), Fate::Stall);
-        if !self.order(at, Task::Commit, Some(fate)) || !self.members[at].stalled {
-            return;
-        }
-        self.expel(client);
-        self.deliver(true);
-        self.start_someone();
-        for _ in 0..8 {
-            self.order_someone(Task::Step);
-        }
-        self.order_someone(Task::Commit);
-        if let Some(at) = self.members.iter().position(|member| member.client == client && member.stalled) {
-            self.release(at, Release::GoOn);
-        }
-    }
-
-    fn compact(&mut self) {
-        self.note("compact".to_owned());
-        self.broker.compact(&self.setup.changelog, DELETE_RETENTION);
-    }
-
-    fn release_someone(&mut self) {
-        let stalled: Vec<usize> = (0..self.members.len()).filter(|at| self.members[*at].stalled).collect();
-        if stalled.is_empty() {
-            return;
-        }
-        let at = stalled[self.random.random_range(0..stalled.len())];
-        let release = if self.random.random_bool(0.8) { Release::GoOn } else { Release::Die };
-        self.release(at, release);
-    }
-
-    fn release(&mut self, at: usize, release: Release) {
-        self.note(format!("member {}: {release:?}", self.members[at].client));
-        let report = self.members[at].release(release);
-        self.take(at, report);
-    }
-
-    fn kill_someone(&mut self) {
-        if let Some(at) = self.someone() {
-            let member = self.members.remove(at);
-            self.note(format!("member {} is killed", member.client));
-            self.ghosts.push(member.client);
-            let (ordinal, disk) = (member.ordinal, member.disk);
-            drop(member);
-            let copies = self.disks.copies(disk);
-            if disk == self.homes[ordinal] && copies > 0 && self.random.random_bool(0.5) {
-                self.go_back(ordinal, copies);
-            }
-        }
-    }
-
-    /// The session of somebody times out: one that is dead, has stopped, or is only slow.
-    fn expel_someone(&mut self) {
-        let mut clients = self.ghosts.clone();
-        clients.extend(self.members.iter().filter(|member| member.stalled).map(|member| member.client));
-        if clients.is_empty() || self.random.random_bool(0.1) {
-            clients.extend(self.members.iter().map(|member| member.client));
-        }
-        if !clients.is_empty() {
-            let client = clients[self.random.random_range(0..clients.len())];
-            self.expel(client);
-        }
-    }
-
-    fn expel(&mut self, client: u32) {
-        self.note(format!("member {client} is expelled"));
-        self.ghosts.retain(|ghost| *ghost != client);
-        self.broker.expel(client);
-    }
-
-    fn fail_someone(&mut self) {
-        if let Some(at) = self.someone() {
-            let (client, fault) = (self.members[at].client, FAULTS[self.random.random_range(0..FAULTS.len())]);
-            self.note(format!("member {client} will meet {fault:?}"));
-            if fault == Fault::AbortUnknown {
-                self.broker.add_fault(client, Fault::CommitRolledBack);
-            }
-            self.broker.add_fault(client, fault);
-        }
-    }
-
-    fn pass_time(&mut self) {
-        if self.random.random_bool(0.15) {
-            let ordinal = self.random.random_range(0..self.setup.members);
-            let behind = self.random.random_bool(0.5);
-            let skew =
-                if behind { -self.random.random_range(0..BEHIND_MS) } else { self.random.random_range(0..AHEAD_MS) };
-            self.note(format!("clock of ordinal {ordinal} is off by {skew} ms"));
-            self.skews[ordinal].store(skew, Ordering::SeqCst);
-            return;
-        }
-        let leap = self.random.random_bool(0.1);
-        let hours = self.random.random_range(1..30) * 3_600_000;
-        let ms = if leap { hours } else { self.random.random_range(1..1_500) };
-        self.advance(ms);
-    }
-
-    fn advance(&mut self, ms: i64) {
-        // What is under way arrives before its time is over.
-        let latest = self.now_ms() + ms;
-        if self.under_way.iter().any(|(by, _)| *by < latest) {
-            self.deliver(true);
-        }
-        self.note(format!("{ms} ms pass"));
-        self.now_ms.fetch_add(ms, Ordering::SeqCst);
-        self.broker.set_now_ms(self.now_ms());
-    }
-
-    /// Appends what is under way, the first of it or all.
-    fn deliver(&mut self, all: bool) {
-        while !self.under_way.is_empty() {
-            let at = self.random.random_range(0..self.under_way.len());
-            let (_, record) = self.under_way.swap_remove(at);
-            self.note(format!("a record arrives in {}", record.topic));
-            self.broker.append(record);
-            if !all {
-                return;
-            }
-        }
-    }
-
-    fn end_foreign(&mut self) {
-        if let Some(open) = self.foreign.take() {
-            let commit = self.random.random_bool(0.8);
-            self.note(format!("a sender's transaction ends: {commit}"));
-            self.broker.end_foreign(open, commit);
-        }
-    }
-
-    fn tamper_with_disks(&mut self) {
-        let ordinal = self.random.random_range(0..self.setup.members);
-        let disk = self.homes[ordinal];
-        let user = self.members.iter().position(|member| member.disk == disk);
-        if let Some(at) = user
-            && (self.members[at].stalled || !self.order(at, Task::Rest, None))
-        {
-            return;
-        }
-        let (in_use, copies) = (user.is_some(), self.disks.copies(disk));
-        let done = if in_use || copies == 0 && self.random.random_bool(0.5) {
-            self.note(format!("disk {disk} is copied"));
-            self.disks.copy(disk, self.setup.partitions)
-        } else if copies == 0 || self.random.random_bool(0.3) {
-            self.note(format!("disk {disk} is lost"));
-            self.disks.wipe(disk, self.setup.partitions)
-        } else {
-            return self.go_back(ordinal, copies);
-        };
-        done.expect("the disks are the simulation's own");
-    }
-
-    /// Puts an old copy of a disk back, of a process that is down, and starts it, perhaps when the changelog does not
-    /// tell any more of what was deleted since.
-    fn go_back(&mut self, ordinal: usize, copies: usize) {
-        let disk = self.homes[ordinal];
-        let copy = self.random.random_range(0..copies);
-        self.note(format!("disk {disk} goes back to copy {copy}"));
-        self.disks.put_back(disk, copy).expect("the disks are the simulation's own");
-        if self.random.random_bool(0.5) {
-            self.compact();
-            self.advance(25 * 3_600_000);
-            self.compact();
-        }
-        if self.members.iter().all(|member| member.ordinal != ordinal) {
-            self.start(ordinal);
-        }
-    }
-
-    /// The changelog is read a few records at a time, by one member.
-    fn slow_down(&mut self) {
-        if let Some(at) = self.someone() {
-            let client = self.members[at].client;
-            let allowed = self.random.random_bool(0.7).then(|| self.random.random_range(0..5));
-            self.note(format!("member {client} may restore {allowed:?}"));
-            self.broker.allow_restore(client, allowed);
-        }
-    }
-
     /// Lets everything that was begun come to its end, and time pass until every timer was due.
     ///
     /// # Panics
@@ -600,59 +302,5 @@ impl<P: KeyedProcessor, C: Codec<P>> Drop for Simulation<'_, P, C> {
                 eprintln!("{line}");
             }
         }
-    }
-}
-
-/// What a member does on the way into a call to the log.
-fn on_call(call: Call) {
-    match call {
-        Call::Transaction => seat::arrive(),
-        Call::Poll => seat::settle(),
-    }
-}
-
-fn options(setup: &Setup, random: &mut StdRng) -> KeyedOptions {
-    // Real time is at once or never: nothing in between would repeat itself.
-    let never = Duration::from_secs(1_000_000);
-    let mut at_once = |chance| if random.random_bool(chance) { Duration::ZERO } else { never };
-    let (position_interval, commit_interval) = (at_once(0.5), at_once(0.5));
-    let (first_interval, first_patience) = (at_once(0.5), at_once(0.3));
-    // Dear to do: keyspaces are made and deleted.
-    let foreign_state_ttl = at_once(0.03);
-    let commit_records = if random.random_bool(0.3) { random.random_range(1..10) } else { usize::MAX };
-    let commit_bytes = if random.random_bool(0.1) { 1_000 } else { usize::MAX };
-    let first_inputs = if random.random_bool(0.5) { setup.first_inputs.clone() } else { Vec::new() };
-    let timer_batch = if random.random_bool(0.3) { 2 } else { 1_000 };
-    let patience = Duration::from_secs(30);
-    KeyedOptions {
-        app: "app".to_owned(),
-        ordinal: String::new(),
-        workers: 1,
-        group: "group".to_owned(),
-        inputs: setup.inputs.clone(),
-        first_inputs,
-        first_interval,
-        first_patience,
-        changelog: setup.changelog.clone(),
-        state_dir: std::path::PathBuf::new(),
-        metrics_prefix: "ttf_simulated".to_owned(),
-        commit_interval,
-        commit_records,
-        commit_bytes,
-        cache_bytes: if random.random_bool(0.5) { 0 } else { 2_000 },
-        timer_grace: TIMER_GRACE,
-        timer_interval: Duration::ZERO,
-        timer_batch,
-        timer_fingerprint: String::new(),
-        poison_share: 1.0,
-        poison_minimum: u32::MAX,
-        prefetch_bytes: 1 << 20,
-        call_timeout: patience,
-        retry_timeout: patience,
-        restore_stall: 2 * patience,
-        position_interval,
-        changelog_delete_retention: TRUSTED_FOR,
-        foreign_state_ttl,
-        clock: Clock::new(|| 0),
     }
 }
