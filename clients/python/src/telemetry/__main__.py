@@ -1,0 +1,8 @@
+"""`python -m telemetry`."""
+
+import sys
+
+from .doctor import main
+
+if __name__ == "__main__":
+    sys.exit(main())
