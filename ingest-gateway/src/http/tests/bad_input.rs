@@ -18,6 +18,8 @@ struct Case {
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 const GZIP: &[(&str, &str)] = &[("content-type", "application/json"), ("content-encoding", "gzip")];
+const ZSTD: &[(&str, &str)] = &[("content-type", "application/json"), ("content-encoding", "zstd")];
+const BROTLI: &[(&str, &str)] = &[("content-type", "application/json"), ("content-encoding", "br")];
 const NDJSON: &[(&str, &str)] = &[("content-type", "application/x-ndjson")];
 
 fn case(name: &'static str, body: impl Into<Vec<u8>>, expected: (u16, &'static str)) -> Case {
@@ -28,6 +30,13 @@ fn gzip(data: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(data).unwrap();
     encoder.finish().unwrap()
+}
+
+/// A frame that asks for a window of 1 GiB.
+fn wide_window() -> Vec<u8> {
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa0];
+    frame.extend([0x01, 0x00, 0x00]);
+    frame
 }
 
 fn event_with(properties: &str) -> String {
@@ -62,12 +71,16 @@ fn cases() -> Vec<Case> {
         case("too many events", serde_json::to_vec(&many).unwrap(), (413, "too_many_events")),
         case("too many bytes", vec![b' '; (5 << 20) + 1], (413, "body_too_large")),
         Case { headers: GZIP, ..case("a bomb", gzip(&vec![b' '; 100 << 20]), (413, "body_too_large")) },
+        Case { headers: ZSTD, ..case("a bomb of zstd", zstd::encode_all(&vec![b' '; 100 << 20][..], 1).unwrap(), (413, "body_too_large")) },
+        Case { headers: ZSTD, ..case("a window of zstd that is too large", wide_window(), (400, "invalid_encoding")) },
+        Case { headers: ZSTD, ..case("not zstd", "{}", (400, "invalid_encoding")) },
+        Case { headers: BROTLI, ..case("not brotli", "{}{}{}", (400, "invalid_encoding")) },
         Case { headers: GZIP, ..case("not gzip", "{}", (400, "invalid_encoding")) },
         Case { headers: GZIP, ..case("gzip cut off", &whole[..whole.len() - 5], (400, "invalid_encoding")) },
         Case { headers: NDJSON, ..case("no lines", "\n\n", (400, "invalid_json")) },
         Case { headers: NDJSON, ..case("a line that is no JSON", "{\n", (422, "invalid_json")) },
         Case {
-            headers: &[("content-type", "application/json"), ("content-encoding", "zstd")],
+            headers: &[("content-type", "application/json"), ("content-encoding", "compress")],
             ..case("an encoding that is not taken", "{}", (415, "unsupported_encoding"))
         },
         Case {

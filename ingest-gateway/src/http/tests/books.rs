@@ -37,6 +37,7 @@ fn any_fate() -> impl Strategy<Value = Fate> {
 struct Told {
     accepted: u64,
     rejected: u64,
+    duplicate: u64,
     retry: u64,
 }
 
@@ -51,13 +52,13 @@ async fn run(bodies: Vec<String>, script: Vec<Fate>) -> Result<(), TestCaseError
         let (status, answer) = answer(response.unwrap()).await;
         let results = answer["results"].as_array().unwrap();
         let count = |wanted: &str| results.iter().filter(|result| result["status"] == wanted).count() as u64;
-        let (accepted, rejected, retry) = (count("accepted"), count("rejected"), count("retry"));
-        prop_assert_eq!(accepted + rejected + retry, results.len() as u64);
-        prop_assert_eq!(
-            (accepted, rejected),
-            (answer["accepted"].as_u64().unwrap(), answer["rejected"].as_u64().unwrap())
-        );
-        let expected = match (accepted, rejected, retry) {
+        let (accepted, rejected) = (count("accepted"), count("rejected"));
+        let (duplicate, retry) = (count("duplicate"), count("retry"));
+        prop_assert_eq!(accepted + rejected + duplicate + retry, results.len() as u64);
+        for (name, told) in [("accepted", accepted), ("rejected", rejected), ("duplicate", duplicate)] {
+            prop_assert_eq!(answer[name].as_u64(), Some(told), "{}", name);
+        }
+        let expected = match (accepted + duplicate, rejected, retry) {
             (0, _, 1..) => 503,
             (_, 0, 0) => 202,
             (0, _, 0) if answer["code"] == "rejected" => 422,
@@ -65,13 +66,22 @@ async fn run(bodies: Vec<String>, script: Vec<Fate>) -> Result<(), TestCaseError
             _ => 207,
         };
         prop_assert_eq!(status, expected, "{}", answer);
-        told =
-            Told { accepted: told.accepted + accepted, rejected: told.rejected + rejected, retry: told.retry + retry };
+        told = Told {
+            accepted: told.accepted + accepted,
+            rejected: told.rejected + rejected,
+            duplicate: told.duplicate + duplicate,
+            retry: told.retry + retry,
+        };
     }
     let counted = |outcome: &str| gateway.metric("ttf_events_total", &[&format!("outcome=\"{outcome}\"")]);
-    let books = Told { accepted: counted("accepted"), rejected: counted("rejected"), retry: counted("retry") };
+    let books = Told {
+        accepted: counted("accepted"),
+        rejected: counted("rejected"),
+        duplicate: counted("duplicate"),
+        retry: counted("retry"),
+    };
     prop_assert_eq!(&books, &told, "the metrics say what the senders were told");
-    prop_assert_eq!(gateway.metric("ttf_events_received_total", &[]), told.accepted + told.rejected + told.retry);
+    prop_assert_eq!(gateway.metric("ttf_events_received_total", &[]), told.accepted + told.rejected + told.duplicate + told.retry);
     prop_assert_eq!(gateway.metric("ttf_events_rejected_total", &[]), told.rejected);
     prop_assert_eq!(publisher.taken.lock().len() as u64, told.accepted + told.rejected, "what is final is on the log");
     gateway.kit.shutdown().cancel();

@@ -12,14 +12,14 @@ use axum::Router;
 use parking_lot::Mutex;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
-use service_kit::Kit;
+use service_kit::{Kit, config::TenantsConfig};
 use stream_runtime::log::{
     Cleanup, Delivery, Isolation, Log, LogError, NewRecord, Position, Publisher, Record, TopicPartition, TopicSpec,
     embedded::EmbeddedLog,
 };
 use telemetry_schemas::{AvroMessage, Codec, TtfRecord, topics};
 
-use crate::{AuthMode, GatewayConfig, JourneyLookup, Parts, run_with, testing};
+use crate::{AuthMode, GatewayConfig, JourneyLookup, Milestones, Parts, PrivacyConfig, Settings, run_with, testing};
 
 /// The TLS provider that the client's library wants to see, although nothing here uses TLS.
 static PROVIDER: Once = Once::new();
@@ -29,16 +29,33 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// What a gateway of a test differs in from the usual one: defaults, but open.
 pub struct Setup {
     pub config: GatewayConfig,
+    pub tenants: TenantsConfig,
+    pub privacy: PrivacyConfig,
     pub publisher: Option<Arc<dyn Publisher>>,
     pub journeys: Arc<dyn JourneyLookup>,
     pub extra: Router,
+}
+
+impl Setup {
+    fn settings(&self) -> Settings {
+        Settings {
+            gateway: self.config.clone(),
+            tenants: self.tenants.clone(),
+            privacy: self.privacy.clone(),
+            milestones: Milestones::default(),
+        }
+    }
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let mut config = testing::gateway_config();
         config.auth.mode = AuthMode::Open;
-        Self { config, publisher: None, journeys: Arc::new(Journeys::default()), extra: Router::new() }
+        Self {
+            config,
+            tenants: testing::tenants(),
+            privacy: testing::privacy_config(),
+            publisher: None, journeys: Arc::new(Journeys::default()), extra: Router::new() }
     }
 }
 
@@ -62,14 +79,13 @@ pub async fn try_start(setup: Setup) -> anyhow::Result<Running> {
     let names = [topics::EVENTS, topics::EVENTS_RAW, topics::EVENTS_REJECTED, topics::ERASURES, topics::AUDIT];
     log.create_topics(&names.map(topic), DEADLINE)?;
     let kit = Kit::for_test();
+    let settings = setup.settings();
     let publisher = match setup.publisher {
         Some(publisher) => publisher,
         None => log.publisher()?,
     };
     let parts = Parts {
-        config: setup.config,
-        tenants: testing::tenants(),
-        privacy: testing::privacy_config(),
+        settings,
         publisher,
         codec: Codec::without_registry(),
         journeys: setup.journeys,
