@@ -20,7 +20,7 @@ use crate::{
     batch::RawEvent,
     metrics::EventMetrics,
     normalise::{self, ClockRules},
-    privacy::Policy,
+    privacy::Treatment,
     validate::{self, Checked, Code, Invalid, Violation},
 };
 
@@ -97,12 +97,12 @@ impl Judged {
 #[derive(Debug, Clone)]
 pub struct Judge {
     pub event_bytes: usize,
-    pub rejected_payload_bytes: usize,
     pub max_skew: Millis,
     pub max_future: Millis,
     /// For the tenants' `max_event_age`.
     pub tenants: Arc<TenantsConfig>,
-    pub policy: Policy,
+    /// What is done with personal data.
+    pub treatment: Treatment,
     pub metrics: EventMetrics,
 }
 
@@ -153,12 +153,9 @@ impl Judge {
         };
         if let Judged::Rejected(rejection) = &mut judged {
             rejection.name_paths(|path| adapter.sender_path(path));
-            // The policy saw the native form; when it changed nothing there, the sender's form may still hold something.
-            if rejection.event.payload.len() == raw.len().min(self.rejected_payload_bytes)
-                && let Some(redacted) = self.redacted_text(self.reread(raw))
-            {
-                rejection.event.payload = redacted;
-                rejection.event.payload.truncate(self.rejected_payload_bytes);
+            // The policy saw the native form; what is written is the sender's, where the same names stand elsewhere.
+            if !rejection.event.payload.is_empty() {
+                rejection.event.payload = self.treatment.rejected_bytes(raw);
             }
         }
         judged
@@ -175,11 +172,13 @@ impl Judge {
             Ok(times) => times,
             Err(violation) => return self.reject(checked.into_invalid(violation), raw, reception),
         };
-        self.redact(checked.content_mut());
+        let Ok(sealed) = self.treatment.accepted(reception.tenant, checked.content_mut()) else {
+            return self.reject(checked.into_invalid(consent_missing()), raw, reception);
+        };
         let new_id = || new_event_id(reception.received_at);
         let valid = checked.take();
         let has_own_id = valid.event_id.is_some();
-        let event = normalise::event(valid, times, reception.tenant, source, new_id);
+        let event = Event { sealed, ..normalise::event(valid, times, reception.tenant, source, new_id) };
         Judged::Accepted(Box::new(Accepted { event, has_own_id }))
     }
 
@@ -203,12 +202,17 @@ impl Judge {
             .iter()
             .map(|violation| RejectionReason {
                 code: violation.code.as_str().to_owned(),
-                path: violation.path.clone(),
-                message: violation.message.clone(),
+                path: self.treatment.said(&violation.path),
+                message: self.treatment.said(&violation.message),
             })
             .collect();
-        let mut payload = self.redacted_text(invalid.content).unwrap_or_else(|| raw.to_vec());
-        payload.truncate(self.rejected_payload_bytes);
+        let is_coded = invalid.violations.iter().any(|violation| violation.code == Code::InvalidEncoding);
+        let payload = match invalid.content {
+            Some(content) => self.treatment.rejected(reception.tenant, content, raw),
+            // Compressed bytes cannot be looked at.
+            None if is_coded => Vec::new(),
+            None => self.treatment.rejected_bytes(raw),
+        };
         let origin = reception.origin;
         Rejection {
             is_test: invalid.event_type.as_deref() == Some("test"),
@@ -229,22 +233,10 @@ impl Judge {
             },
         }
     }
+}
 
-    /// The event's JSON after the privacy policy; `None` when the policy changes nothing and the original may stay.
-    fn redacted_text(&self, content: Option<Map<String, Value>>) -> Option<Vec<u8>> {
-        let mut map = content?;
-        if self.redact(&mut map) == 0 {
-            return None;
-        }
-        serde_json::to_vec(&map).ok()
-    }
-
-    /// Applies the privacy policy; returns the number of changed values.
-    fn redact(&self, content: &mut Map<String, Value>) -> usize {
-        let redactions = self.policy.apply(content);
-        for redaction in &redactions {
-            self.metrics.redacted(redaction.class, redaction.action);
-        }
-        redactions.len()
-    }
+/// Why an event is refused whose person did not agree to analytics.
+fn consent_missing() -> Violation {
+    let message = "without consent to analytics only milestones of journeys are kept, and nothing of this event";
+    Violation::new(Code::ConsentMissing, "/context/consent/analytics", message)
 }

@@ -34,14 +34,17 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
-use service_kit::{Kit, config::{Secret, TenantsConfig}};
+use service_kit::{
+    Kit,
+    config::{Secret, TenantsConfig},
+};
 use stream_runtime::log::{Log, Publisher};
 use telemetry_schemas::{Codec, time::Millis};
 use tokio_util::task::TaskTracker;
 
 pub use config::{AuthMode, GatewayConfig, PlanConfig};
 pub use journeys::JourneyLookup;
-pub use privacy::PrivacyConfig;
+pub use privacy::{Milestones, PrivacyConfig};
 
 use crate::{
     adapters::EventNames,
@@ -51,7 +54,7 @@ use crate::{
     ingress::Ingress,
     judge::Judge,
     metrics::{DedupMetrics, EventMetrics, HttpMetrics},
-    privacy::Policy,
+    privacy::{Policy, Treatment},
     publish::Outlet,
     records::Records,
 };
@@ -63,11 +66,8 @@ const WARM_UP_PAUSE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// A configuration that cannot be carried out, a busy port, a log that cannot be opened.
-#[allow(clippy::too_many_arguments, reason = "every argument is another seam, named where it is wired")]
 pub async fn run(
-    config: GatewayConfig,
-    tenants: TenantsConfig,
-    privacy: PrivacyConfig,
+    settings: Settings,
     log: Arc<dyn Log>,
     codec: Codec,
     journeys: Arc<dyn JourneyLookup>,
@@ -79,14 +79,22 @@ pub async fn run(
         .await
         .context("opening the log was interrupted")?
         .context("cannot publish to the log")?;
-    run_with(Parts { config, tenants, privacy, publisher, codec, journeys, extra, log: Some(log) }, kit).await
+    run_with(Parts { settings, publisher, codec, journeys, extra, log: Some(log) }, kit).await
+}
+
+/// Everything that is configured.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub gateway: GatewayConfig,
+    pub tenants: TenantsConfig,
+    pub privacy: PrivacyConfig,
+    /// Of all journeys, for those without consent.
+    pub milestones: Milestones,
 }
 
 /// What a gateway is made of.
 struct Parts {
-    config: GatewayConfig,
-    tenants: TenantsConfig,
-    privacy: PrivacyConfig,
+    settings: Settings,
     publisher: Arc<dyn Publisher>,
     codec: Codec,
     journeys: Arc<dyn JourneyLookup>,
@@ -96,37 +104,44 @@ struct Parts {
 }
 
 async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
-    let Parts { config, tenants, privacy, publisher, codec, journeys, extra, log } = parts;
+    let Parts { settings, publisher, codec, journeys, extra, log } = parts;
+    let Settings { gateway: config, tenants, privacy, milestones } = settings;
     config.validate()?;
     let tenants = Arc::new(tenants);
-    let policy = Policy::compile(&privacy)?;
+    let event_metrics = EventMetrics::new(kit.metrics(), tenants.clone());
+    let treatment = Treatment {
+        policy: Arc::new(Policy::compile(&privacy, milestones)?),
+        metrics: event_metrics.clone(),
+        payload_bytes: config.limits.rejected_payload_bytes.as_usize(),
+    };
     let listener = service_kit::net::listen(config.listen, "gateway.listen").await?;
     let address = listener.local_addr().context("cannot tell the listening address")?;
 
     let judge = Judge {
         event_bytes: config.limits.event_bytes.as_usize(),
-        rejected_payload_bytes: config.limits.rejected_payload_bytes.as_usize(),
         max_skew: Millis(config.max_skew.millis()),
         max_future: Millis(config.max_future.millis()),
-        policy,
-        metrics: EventMetrics::new(kit.metrics(), tenants.clone()),
+        treatment,
+        metrics: event_metrics,
         tenants: tenants.clone(),
     };
     let records = Records::new(codec);
+    let names = Arc::new(EventNames::compile(&config.compatible.milestones)?);
+    let redis = config.redis.as_ref().map(Secret::expose);
+    let dedup = Dedup::new(&config.dedup, redis, DedupMetrics::new(kit.metrics()))?;
     if let (true, Some(log)) = (config.kafka_ingress.enabled, log) {
         let ingress = Ingress {
             config: config.kafka_ingress.clone(),
             judge: judge.clone(),
             records: records.clone(),
+            names: names.clone(),
+            dedup: dedup.clone(),
             batch_events: config.limits.batch_events,
             log,
         };
         ingress.start(kit)?;
     }
 
-    let names = Arc::new(EventNames::compile(&config.compatible.milestones)?);
-    let redis = config.redis.as_ref().map(Secret::expose);
-    let dedup = Dedup::new(&config.dedup, redis, DedupMetrics::new(kit.metrics()))?;
     let metrics = HttpMetrics::new(kit.metrics());
     let open_connections = metrics.connections.clone();
     let limits = ServerLimits {

@@ -1,12 +1,16 @@
 //! What the tests of this crate share.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
 use service_kit::config::{KeyConfig, KeyHash, KeyScope, Sources, TenantConfig, TenantsConfig};
 use sha2::{Digest, Sha256};
 
-use crate::{GatewayConfig, PlanConfig, PrivacyConfig};
+use crate::{
+    GatewayConfig, PlanConfig, PrivacyConfig,
+    metrics::EventMetrics,
+    privacy::{Milestones, Policy, Treatment},
+};
 
 #[derive(Deserialize)]
 struct Sections {
@@ -34,6 +38,12 @@ pub fn gateway_config() -> GatewayConfig {
 /// The section `privacy` of the default configuration.
 pub fn privacy_config() -> PrivacyConfig {
     sections().privacy
+}
+
+/// The default privacy policy at work.
+pub fn treatment(metrics: EventMetrics) -> Treatment {
+    let policy = Policy::compile(&privacy_config(), Milestones::default()).expect("the default policy compiles");
+    Treatment { policy: Arc::new(policy), metrics, payload_bytes: 32 * 1024 }
 }
 
 /// The tenant `default` without keys, and `acme` with `acme-secret` (ingest), `acme-reader` and `acme-admin`.

@@ -86,6 +86,12 @@ pub struct ValidateArgs {
     /// Events to check, one JSON object a line (`-` for standard input)
     #[arg(value_name = "FILE")]
     pub events: Option<PathBuf>,
+    /// Show what the privacy policy makes of the events in a file, one JSON object a line (`-` for standard input)
+    #[arg(long, value_name = "FILE", conflicts_with = "events")]
+    pub sample: Option<PathBuf>,
+    /// The tenant whose events they are
+    #[arg(long, default_value = "default", value_name = "TENANT")]
+    pub tenant: String,
     #[command(flatten)]
     pub config: ConfigArgs,
 }

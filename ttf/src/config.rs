@@ -1,9 +1,9 @@
 //! The whole configuration: one section per part, each owned by its crate.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use alerter::AlerterConfig;
-use ingest_gateway::{GatewayConfig, PlanConfig, PrivacyConfig, privacy::Policy};
+use ingest_gateway::{GatewayConfig, Milestones, PlanConfig, PrivacyConfig, Settings, privacy::Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service_kit::config::{ConfigError, MetricsConfig, Places, Problem, Secret, ServiceConfig, Sources, TenantsConfig};
@@ -100,7 +100,7 @@ fn checked(config: Config, places: Places) -> Result<Config, ConfigError> {
     }
     let problems: Vec<_> = [
         config.gateway.validate().map_err(problem),
-        Policy::compile(&config.privacy).map(drop).map_err(problem),
+        Policy::compile(&config.privacy, Milestones::default()).map(drop).map_err(problem),
         ttf_processor::check(&config.journeys).map_err(|errors| located(&errors, &places)),
         config.alerter.check().map_err(problem),
     ]
@@ -144,6 +144,21 @@ fn dev_paths(data_dir: &Path) -> Value {
             "s3": { "kind": "folder", "path": data_dir.join("archive") },
         },
     })
+}
+
+/// What the gateway is told.
+pub fn gateway_settings(config: &Config) -> Settings {
+    let milestones = config.journeys.iter().flat_map(|journey| &journey.milestones);
+    let events = milestones.flat_map(|milestone| {
+        let looked_at: BTreeSet<String> = milestone.conditions.keys().cloned().collect();
+        milestone.events.iter().map(move |event| (event.clone(), looked_at.clone()))
+    });
+    Settings {
+        gateway: config.gateway.clone(),
+        tenants: config.tenants.clone(),
+        privacy: config.privacy.clone(),
+        milestones: events.collect(),
+    }
 }
 
 /// The encoder and decoder this configuration asks for. Blocks while it reaches the registry.

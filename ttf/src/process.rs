@@ -91,6 +91,7 @@ enum DevRoutes {
 
 async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyhow::Result<Option<SocketAddr>> {
     let Some((log, codec)) = open(config.clone(), roles, kit).await? else { return Ok(None) };
+    let settings = config::gateway_settings(&config);
     let live_view = if roles.archiver || roles.gateway {
         Some(sink_archiver::live_view::open_live_view(&config.archive, kit).await?)
     } else {
@@ -121,8 +122,7 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
         DevRoutes::Absent => Router::new(),
     };
     let lookup = Arc::new(LiveJourneys(live_view));
-    let address =
-        ingest_gateway::run(config.gateway, config.tenants, config.privacy, log, codec, lookup, routes, kit).await?;
+    let address = ingest_gateway::run(settings, log, codec, lookup, routes, kit).await?;
     Ok(Some(address))
 }
 

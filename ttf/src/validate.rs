@@ -1,11 +1,20 @@
 //! `ttf validate`: checks the configuration, and events in a file, without sending anything.
 
-use std::{io::BufRead, process::ExitCode};
+use std::{io::BufRead, path::Path, process::ExitCode};
 
-use crate::{cli::ValidateArgs, config, exit, output, send};
+use ingest_gateway::privacy::{self, Policy};
+
+use crate::{
+    cli::ValidateArgs,
+    config::{self, Config},
+    exit, output, send,
+};
 
 pub fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(&args.config)?;
+    if let Some(path) = &args.sample {
+        return sample(path, &args.tenant, &config);
+    }
     let Some(path) = args.events else {
         output::line("configuration is valid")?;
         return Ok(ExitCode::SUCCESS);
@@ -30,4 +39,18 @@ pub fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
     }
     output::line(format_args!("{checked} events checked, {wrong} not valid"))?;
     Ok(if wrong > 0 { ExitCode::from(exit::FAILURE) } else { ExitCode::SUCCESS })
+}
+
+/// Prints, for every event, what would be written of it and what the privacy policy changed; a line of JSON each.
+fn sample(path: &Path, tenant: &str, config: &Config) -> anyhow::Result<ExitCode> {
+    let settings = config::gateway_settings(config);
+    let policy = Policy::compile(&settings.privacy, settings.milestones)?;
+    let event_bytes = config.gateway.limits.event_bytes.as_usize();
+    for line in send::open(path)?.split(b'\n') {
+        let line = line?;
+        if !line.trim_ascii().is_empty() {
+            output::line(serde_json::to_string(&privacy::sample(&policy, tenant, &line, event_bytes))?)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }

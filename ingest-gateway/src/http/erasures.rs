@@ -55,21 +55,25 @@ async fn accept(gateway: Gateway, peer: Peer, headers: &HeaderMap, body: Body) -
     let body = body::read(headers, body, MAX_BODY, timeout, &mut reservation).await?;
     let request = parse(&body)?;
     let origin = peer.map_or_else(|| "unknown".to_owned(), |Extension(ConnectInfo(addr))| addr.ip().to_string());
-    let erasure = Erasure {
+    let erased_at = now();
+    let erasure = |user_id| Erasure {
         erasure_id: uuid::Uuid::now_v7().to_string(),
         tenant: caller.tenant.to_string(),
-        user_id: request.user_id,
-        erased_at: now(),
+        user_id,
+        erased_at,
         requested_by: caller.name.to_string(),
-        reason: request.reason,
+        reason: request.reason.clone(),
     };
+    // A person is forgotten under the pseudonyms, too, that the privacy policy may have given.
+    let ids = gateway.judge.treatment.policy.ids_of_user(&caller.tenant, &request.user_id);
+    let erasures: Vec<Erasure> = ids.into_iter().map(erasure).collect();
     let answer = json!({
-        "erasure_id": erasure.erasure_id,
+        "erasure_id": erasures.first().map(|erasure| &erasure.erasure_id),
         "status": "accepted",
-        "erased_at": erasure.erased_at.to_rfc3339(),
+        "erased_at": erased_at.to_rfc3339(),
     });
     // Carried to its end even when the client goes away.
-    let task = gateway.tasks.spawn(publish(gateway.clone(), caller, erasure, origin));
+    let task = gateway.tasks.spawn(publish(gateway.clone(), caller, erasures, origin));
     task.await.map_err(|error| {
         tracing::error!(%error, "an erasure's task failed");
         ApiError::internal()
@@ -93,18 +97,19 @@ fn parse(body: &[u8]) -> Result<Request, ApiError> {
     }
 }
 
-/// Publishes the erasure and its entry in the audit log; both or a retry.
-async fn publish(gateway: Gateway, caller: Caller, erasure: Erasure, origin: String) -> Result<(), ApiError> {
-    let entry = AuditEntry {
+/// Publishes the erasures and their entries in the audit log; all or a retry.
+async fn publish(gateway: Gateway, caller: Caller, erasures: Vec<Erasure>, origin: String) -> Result<(), ApiError> {
+    let entry = |erasure: &Erasure| AuditEntry {
         audit_id: uuid::Uuid::now_v7().to_string(),
         tenant: erasure.tenant.clone(),
         at: erasure.erased_at,
         actor: caller.name.to_string(),
         action: "erasure".to_owned(),
         target: erasure.erasure_id.clone(),
-        origin,
+        origin: origin.clone(),
         details: BTreeMap::new(),
     };
+    let entries: Vec<AuditEntry> = erasures.iter().map(entry).collect();
     let unavailable = || {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable", "the log did not take the erasure")
             .with_hint("send the request again; erasing twice does no harm")
@@ -112,7 +117,8 @@ async fn publish(gateway: Gateway, caller: Caller, erasure: Erasure, origin: Str
     };
     let records = gateway.records.clone();
     let encoded = tokio::task::spawn_blocking(move || {
-        Ok::<_, EncodeError>(vec![records.erasure(&erasure)?, records.audit(&entry)?])
+        let erasures = erasures.iter().map(|erasure| records.erasure(erasure));
+        erasures.chain(entries.iter().map(|entry| records.audit(entry))).collect::<Result<Vec<_>, EncodeError>>()
     });
     let records = encoded.await.map_err(|_| ApiError::internal())?.map_err(|error| {
         tracing::error!(%error, "an erasure could not be encoded");

@@ -9,27 +9,31 @@ use std::{
 use serde_json::json;
 use service_kit::Kit;
 use stream_runtime::log::{
-    Cleanup, Isolation, Log, NewRecord, NoHeaders, Position, Record, RecordRef, TopicPartition, TopicSpec,
+    Cleanup, Headers, Isolation, Log, NewRecord, NoHeaders, Position, Record, RecordRef, TopicPartition, TopicSpec,
     embedded::EmbeddedLog,
 };
 use telemetry_schemas::{Codec, event::Event, rejected::RejectedEvent, time::Millis, topics};
 
 use super::*;
-use crate::{metrics::EventMetrics, privacy::Policy, testing};
+use crate::{metrics::{DedupMetrics, EventMetrics}, testing};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn judge(kit: &Kit) -> Judge {
     let tenants = Arc::new(testing::tenants());
+    let metrics = EventMetrics::new(kit.metrics(), tenants.clone());
     Judge {
         event_bytes: 32 * 1024,
-        rejected_payload_bytes: 32 * 1024,
         max_skew: Millis(300_000),
         max_future: Millis(86_400_000),
-        tenants: tenants.clone(),
-        policy: Policy::compile(&testing::privacy_config()).unwrap(),
-        metrics: EventMetrics::new(kit.metrics(), tenants),
+        tenants,
+        treatment: testing::treatment(metrics.clone()),
+        metrics,
     }
+}
+
+fn dedup(kit: &Kit) -> Dedup {
+    Dedup::new(&testing::gateway_config().dedup, None, DedupMetrics::new(kit.metrics())).unwrap()
 }
 
 fn intake(kit: &Kit) -> RawIntake {
@@ -37,10 +41,13 @@ fn intake(kit: &Kit) -> RawIntake {
         tenant: "acme".to_owned(),
         judge: judge(kit),
         records: Records::new(Codec::without_registry()),
+        adapter: Adapter { dialect: Dialect::CloudEvents, names: Arc::default(), own_key: None },
+        dedup: dedup(kit),
         batch_events: 10,
         clock: || EventTime(1_795_392_000_000),
         shutdown: kit.shutdown(),
         uncommitted: Vec::new(),
+        taken: HashSet::new(),
     }
 }
 
@@ -106,6 +113,81 @@ fn only_what_is_committed_counts() {
     assert_eq!((counted(&kit, "outcome=\"accepted\""), counted(&kit, "outcome=\"rejected\"")), (1, 1));
 }
 
+/// Headers of a record.
+struct Pairs(Vec<(&'static str, &'static [u8])>);
+
+impl Headers for Pairs {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn at(&self, index: usize) -> (&str, &[u8]) {
+        self.0[index]
+    }
+}
+
+const BINARY: [(&str, &[u8]); 4] =
+    [("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", "/käse".as_bytes()), ("ce_type", b"project.created")];
+
+#[test]
+fn cloud_events_are_taken_in_every_mode() {
+    let kit = Kit::for_test();
+    let mut intake = intake(&kit);
+    let structured =
+        json!({"specversion": "1.0", "id": "2", "source": "/s", "type": "t", "subject": "u", "data": {"a": 1}}).to_string();
+    let batch = format!("[{}]", structured.replace("\"2\"", "\"3\""));
+    let unmarked = structured.replace("\"2\"", "\"4\"");
+    let mut binary = Pairs(BINARY.to_vec());
+    binary.0.extend([("ce_subject", &b"u"[..]), ("content-type", b"application/json"), ("other", b"x")]);
+    let marked = Pairs(vec![("content-type", b"application/cloudevents+json; charset=UTF-8")]);
+    let marked_batch = Pairs(vec![("content-type", b"application/cloudevents-batch+json")]);
+    let mut out = Vec::new();
+    for (headers, value) in [
+        (&binary as &dyn Headers, "{\"a\":1}"),
+        (&marked, &*structured),
+        (&marked_batch, &batch),
+        (&NoHeaders, &unmarked),
+    ] {
+        intake.map(&RecordRef { headers, ..record(Some(value.as_bytes())) }, &mut out);
+    }
+    let codec = Codec::without_registry();
+    let events: Vec<Event> = out.iter().map(|record| codec.decode(record.value.as_ref().unwrap()).unwrap()).collect();
+    assert_eq!(events.iter().map(|event| event.event_id.as_str()).collect::<Vec<_>>(), ["1", "2", "3", "4"]);
+    assert_eq!(events[0].source, "/käse");
+    assert!(events.iter().all(|event| serde_json::Value::from(event.properties.clone()) == json!({"a": 1})));
+}
+
+#[test]
+fn a_cloud_event_with_attributes_that_are_no_text_is_refused() {
+    let kit = Kit::for_test();
+    let mut out = Vec::new();
+    let mut headers = Pairs(BINARY.to_vec());
+    headers.0.push(("ce_subject", b"\xff"));
+    intake(&kit).map(&RecordRef { headers: &headers, ..record(Some(b"{}")) }, &mut out);
+    let rejected: RejectedEvent = Codec::without_registry().decode(out[0].value.as_ref().unwrap()).unwrap();
+    assert_eq!((rejected.reasons[0].code.as_str(), rejected.reasons[0].path.as_str()), ("invalid_utf8", "/subject"));
+}
+
+#[test]
+fn a_repeat_counts_once_its_first_is_committed() {
+    let kit = Kit::for_test();
+    let mut intake = intake(&kit);
+    let event = json!({"event_name": "x", "event_type": "test", "event_id": "e"}).to_string();
+    let mut mapped = |intake: &mut RawIntake| {
+        let mut out = Vec::new();
+        intake.map(&record(Some(event.as_bytes())), &mut out);
+        out.len()
+    };
+    assert_eq!((mapped(&mut intake), mapped(&mut intake)), (1, 0), "in one transaction the second is a repeat");
+    intake.rolled_back();
+    assert_eq!(mapped(&mut intake), 1, "what was rolled back was not taken");
+    intake.committed();
+    assert_eq!(mapped(&mut intake), 0);
+    intake.committed();
+    assert_eq!((counted(&kit, "outcome=\"accepted\""), counted(&kit, "outcome=\"duplicate\"")), (1, 1));
+    assert_eq!(counted(&kit, "ttf_events_received_total"), 2);
+}
+
 #[tokio::test]
 async fn raw_records_arrive_as_events_through_the_transaction() {
     let log = EmbeddedLog::in_memory();
@@ -125,6 +207,8 @@ async fn raw_records_arrive_as_events_through_the_transaction() {
         config,
         judge: judge(&kit),
         records: Records::new(Codec::without_registry()),
+        names: Arc::default(),
+        dedup: dedup(&kit),
         batch_events: 100,
         log: Arc::new(log.clone()),
     };

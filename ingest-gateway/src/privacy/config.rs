@@ -1,17 +1,73 @@
 //! Section `privacy` of the configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use service_kit::config::Secret;
 
-/// Says what is done with which fields and with what the detectors find.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Says what is done with which fields, with what the detectors find, and without consent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct PrivacyConfig {
     /// Path below the event, such as `context.ip` or `properties.email` → what is done with its value.
     pub fields: BTreeMap<String, Action>,
     /// Kind of personal data that is looked for in every text → what is done with it.
     pub detectors: BTreeMap<Detector, Action>,
+    pub properties: PropertyLists,
+    pub consent: ConsentConfig,
+    /// For hashes, pseudonyms and sealed values. The first makes new hashes and seals, the last makes pseudonyms, and
+    /// all of them open what was sealed.
+    pub keys: Vec<PrivacyKey>,
+    /// Keys of tenants that have their own instead.
+    pub tenant_keys: BTreeMap<String, Vec<PrivacyKey>>,
+}
+
+/// Which properties are kept at all, by their names directly below `properties`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PropertyLists {
+    /// When set, only these are kept.
+    pub allow: Option<BTreeSet<String>>,
+    /// Never kept, also when `allow` names them.
+    pub deny: BTreeSet<String>,
+}
+
+/// What follows from `context.consent`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsentConfig {
+    pub without_analytics: WithoutAnalytics,
+    pub unknown: Unknown,
+}
+
+/// What is kept of a person who did not agree to analytics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WithoutAnalytics {
+    /// Milestones of journeys, under a pseudonym.
+    #[default]
+    Milestones,
+    Nothing,
+    /// Consent is somebody else's business.
+    Everything,
+}
+
+/// How an event counts that says nothing about consent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unknown {
+    #[default]
+    Granted,
+    Denied,
+}
+
+/// A secret that hashes, pseudonyms and seals are derived from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivacyKey {
+    /// Stands in every hash and seal made with it.
+    pub id: String,
+    pub secret: Secret,
 }
 
 /// What is done with a value.
@@ -42,6 +98,11 @@ impl Action {
             Self::Truncate => "truncate",
             Self::Seal => "seal",
         }
+    }
+
+    /// True when it cannot be done without a key.
+    pub const fn needs_key(self) -> bool {
+        matches!(self, Self::Hash | Self::Seal)
     }
 }
 

@@ -1,236 +1,288 @@
-//! The privacy policy, applied to the JSON of an event, valid or not.
+//! The privacy policy: compiled once, applied to the JSON of every event, valid or not.
 
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::config::{Action, PrivacyConfig};
+use super::{
+    config::{Action, ConsentConfig, Detector, PrivacyConfig, PrivacyKey, PropertyLists, WithoutAnalytics},
+    consent::{self, ConsentMissing, Milestones},
+    detect::Detectors,
+    fields::Rule,
+    keyring::{Keyring, is_key_id},
+};
 
 /// What a masked value becomes.
-const MASK: &str = "***";
+pub(super) const MASK: &str = "***";
+
+/// A secret that is shorter can be found by trying.
+const MIN_SECRET_BYTES: usize = 16;
 
 /// A configured policy that cannot be carried out; better no start than a promise not kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    #[error("privacy.fields.\"{path}\": a path starts with `properties.` or `context.`")]
-    UnknownRoot { path: String },
-    #[error("{setting}: action `{action}` is not available yet; use allow, drop, mask or truncate")]
-    ActionNotAvailable { setting: String, action: &'static str },
     #[error(
-        "privacy.detectors.{detector}: detectors are not available yet; only `allow` is taken, or name the fields under privacy.fields"
+        "privacy.fields.\"{path}\": a path starts with `properties.` or `context.`, or is `user_id` or `anonymous_id`"
     )]
-    DetectorNotAvailable { detector: &'static str },
+    UnknownRoot { path: String },
+    #[error("privacy.fields.\"{path}\": an id can only be hashed or allowed: journeys need it")]
+    IdNeeded { path: String },
+    #[error("{setting}: action `{action}` needs a key under privacy.keys")]
+    KeyMissing { setting: String, action: &'static str },
+    #[error("{setting}: {problem}")]
+    BadKey { setting: String, problem: &'static str },
 }
 
 /// A compiled policy.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Policy {
     rules: Vec<Rule>,
-}
-
-#[derive(Debug, Clone)]
-struct Rule {
-    /// As configured; the `class` of what it redacts.
-    path: String,
-    segments: Vec<String>,
-    change: Change,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    Drop,
-    Mask,
-    Truncate,
-}
-
-impl Change {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Drop => Action::Drop.as_str(),
-            Self::Mask => Action::Mask.as_str(),
-            Self::Truncate => Action::Truncate.as_str(),
-        }
-    }
+    /// Paths with a rule, `allow` included: detectors pass them over.
+    ruled: BTreeSet<String>,
+    /// `user_id`, `anonymous_id`: those that are replaced by pseudonyms.
+    persons: Vec<&'static str>,
+    lists: PropertyLists,
+    consent: ConsentConfig,
+    milestones: Milestones,
+    actions: [Action; 6],
+    pub(super) detectors: Detectors,
+    pub(super) keyring: Keyring,
 }
 
 /// One value that was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Redaction<'p> {
+    /// Where it stood; lists have no place in it.
+    pub path: String,
+    /// A detector, the path of a rule, `property` or `consent`; a bounded set.
     pub class: &'p str,
     pub action: &'static str,
 }
 
+/// What was done to an event.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Treated<'p> {
+    pub redactions: Vec<Redaction<'p>>,
+    /// Encrypted values by path.
+    pub sealed: BTreeMap<String, String>,
+}
+
+/// One run over one event.
+pub(super) struct Pass<'p> {
+    pub policy: &'p Policy,
+    pub tenant: &'p str,
+    pub event_type: Option<String>,
+    /// False where there is no place for sealed values: they are masked, or left out.
+    keeps_seals: bool,
+    done: Treated<'p>,
+}
+
 impl Policy {
-    pub fn compile(config: &PrivacyConfig) -> Result<Self, PolicyError> {
-        for (detector, action) in &config.detectors {
-            if *action != Action::Allow {
-                return Err(PolicyError::DetectorNotAvailable { detector: detector.as_str() });
-            }
-        }
+    /// # Errors
+    /// What cannot be carried out, with its setting.
+    pub fn compile(config: &PrivacyConfig, milestones: Milestones) -> Result<Self, PolicyError> {
+        check_keys(config)?;
+        let has_keys = !config.keys.is_empty();
+        let needs_key = |setting: String, action: Action| match action.needs_key() && !has_keys {
+            true => Err(PolicyError::KeyMissing { setting, action: action.as_str() }),
+            false => Ok(()),
+        };
         let mut rules = Vec::new();
+        let mut persons = Vec::new();
         for (path, action) in &config.fields {
+            needs_key(format!("privacy.fields.\"{path}\""), *action)?;
+            if let Some(person) = ["user_id", "anonymous_id"].into_iter().find(|person| person == path) {
+                match action {
+                    Action::Allow => {}
+                    Action::Hash => persons.push(person),
+                    _ => return Err(PolicyError::IdNeeded { path: path.clone() }),
+                }
+                continue;
+            }
             let segments: Vec<String> = path.split('.').map(str::to_owned).collect();
             let has_root = matches!(segments[0].as_str(), "properties" | "context");
             if !has_root || segments.len() < 2 || segments.iter().any(String::is_empty) {
                 return Err(PolicyError::UnknownRoot { path: path.clone() });
             }
-            let change = match action {
-                Action::Allow => continue,
-                Action::Drop => Change::Drop,
-                Action::Mask => Change::Mask,
-                Action::Truncate => Change::Truncate,
-                Action::Hash | Action::Seal => {
-                    let setting = format!("privacy.fields.\"{path}\"");
-                    return Err(PolicyError::ActionNotAvailable { setting, action: action.as_str() });
-                }
-            };
-            rules.push(Rule { path: path.clone(), segments, change });
+            if *action != Action::Allow {
+                rules.push(Rule { path: path.clone(), segments, action: *action });
+            }
         }
-        Ok(Self { rules })
+        let mut actions = [Action::Allow; 6];
+        for (detector, action) in &config.detectors {
+            needs_key(format!("privacy.detectors.{}", detector.as_str()), *action)?;
+            actions[*detector as usize] = *action;
+        }
+        let on = config.detectors.iter().filter(|(_, action)| **action != Action::Allow).map(|(detector, _)| *detector);
+        Ok(Self {
+            rules,
+            ruled: config.fields.keys().cloned().collect(),
+            persons,
+            lists: config.properties.clone(),
+            consent: config.consent,
+            milestones,
+            actions,
+            detectors: Detectors::new(on),
+            keyring: Keyring::new(config),
+        })
     }
 
-    /// Applies the policy in place and tells what was changed.
-    pub fn apply(&self, event: &mut Map<String, Value>) -> Vec<Redaction<'_>> {
-        let mut redactions = Vec::new();
-        for rule in &self.rules {
-            let changed = apply_to_map(event, &rule.segments, rule.change);
-            let redaction = Redaction { class: &rule.path, action: rule.change.as_str() };
-            redactions.extend(std::iter::repeat_n(redaction, changed));
+    /// Treats an event that meets the schema; it still does afterwards.
+    ///
+    /// # Errors
+    /// The person did not agree to analytics, and nothing of the event may be kept.
+    pub fn apply<'p>(&'p self, tenant: &'p str, event: &mut Map<String, Value>) -> Result<Treated<'p>, ConsentMissing> {
+        let mut pass = Pass::new(self, tenant, event, true);
+        if !consent::is_granted(self.consent, event) {
+            consent::reduce(self.consent, &self.milestones, &self.keyring, tenant, event)?;
+            pass.note(String::new(), "consent", Action::Drop);
         }
-        redactions
+        pass.structured(event);
+        if self.detectors.is_any_on() {
+            pass.event(event);
+        }
+        Ok(pass.done)
+    }
+
+    /// Treats what goes to the rejected topic of an event that was read. There is no place for sealed values there:
+    /// they become `***`. `None`: nothing of it may be written.
+    pub fn apply_to_rejected<'p>(&'p self, tenant: &'p str, event: &mut Map<String, Value>) -> Option<Treated<'p>> {
+        if !consent::is_granted(self.consent, event) {
+            return None;
+        }
+        let mut pass = Pass::new(self, tenant, event, false);
+        pass.structured(event);
+        if self.detectors.is_any_on() {
+            pass.everything(event);
+        }
+        Some(pass.done)
+    }
+
+    /// The text with everything that a detector finds masked. For names of keys and such, which are bounded.
+    pub fn masked(&self, text: &str) -> String {
+        let mut masked = String::with_capacity(text.len());
+        let mut from = 0;
+        for find in self.detectors.find(text) {
+            masked.push_str(&text[from..find.range.start]);
+            masked.push_str(MASK);
+            from = find.range.end;
+        }
+        masked.push_str(&text[from..]);
+        masked
+    }
+
+    /// Every id under which a user's data may be kept: the one that stands in events, and the pseudonym of those without
+    /// consent.
+    pub fn ids_of_user(&self, tenant: &str, user_id: &str) -> Vec<String> {
+        let mut ids = vec![self.id_of_user(tenant, user_id)];
+        if self.consent.without_analytics == WithoutAnalytics::Milestones {
+            ids.extend(self.keyring.user_pseudonym(tenant, user_id).filter(|pseudonym| *pseudonym != ids[0]));
+        }
+        ids
+    }
+
+    /// The id under which a user's events are kept.
+    pub fn id_of_user(&self, tenant: &str, user_id: &str) -> String {
+        let is_hashed = self.persons.contains(&"user_id") && !super::keyring::is_pseudonym(user_id);
+        let pseudonym = if is_hashed { self.keyring.user_pseudonym(tenant, user_id) } else { None };
+        pseudonym.unwrap_or_else(|| user_id.to_owned())
+    }
+
+    /// The keys that open what was sealed.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    pub(super) fn action(&self, detector: Detector) -> Option<Action> {
+        Some(self.actions[detector as usize]).filter(|action| *action != Action::Allow)
+    }
+
+    pub(super) fn action_or_mask(&self, detector: Detector) -> Action {
+        self.action(detector).unwrap_or(Action::Mask)
+    }
+
+    /// True when the path, or what it is part of, has a rule of its own.
+    pub(super) fn has_rule(&self, path: &str) -> bool {
+        let places = path.match_indices('.').map(|(place, _)| place).chain([path.len()]);
+        places.into_iter().any(|end| self.ruled.contains(&path[..end]))
+    }
+
+    pub(super) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    pub(super) fn property_lists(&self) -> &PropertyLists {
+        &self.lists
     }
 }
 
-/// Returns the number of values changed.
-fn apply_to_map(map: &mut Map<String, Value>, path: &[String], change: Change) -> usize {
-    let [name, deeper @ ..] = path else {
-        return 0;
-    };
-    let Some(value) = map.get_mut(name) else {
-        return 0;
-    };
-    if !deeper.is_empty() {
-        return apply_to_value(value, deeper, change);
+impl<'p> Pass<'p> {
+    fn new(policy: &'p Policy, tenant: &'p str, event: &Map<String, Value>, keeps_seals: bool) -> Self {
+        let event_type = event.get("event_type").and_then(Value::as_str);
+        let event_type = event_type.filter(|name| matches!(*name, "performance" | "error")).map(str::to_owned);
+        Self { policy, tenant, event_type, keeps_seals, done: Treated::default() }
     }
-    if value.is_null() {
-        return 0;
-    }
-    match changed(value, change) {
-        Some(new) if new == *value => return 0,
-        Some(new) => *value = new,
-        None => {
-            map.remove(name);
+
+    /// What goes by names and paths.
+    fn structured(&mut self, event: &mut Map<String, Value>) {
+        let policy = self.policy;
+        self.lists(&policy.lists, event);
+        for rule in &policy.rules {
+            self.rule(rule, event);
+        }
+        for person in &policy.persons {
+            self.person(person, event);
         }
     }
-    1
-}
 
-/// Follows the path through objects, and through every item of arrays.
-fn apply_to_value(value: &mut Value, path: &[String], change: Change) -> usize {
-    match value {
-        Value::Object(map) => apply_to_map(map, path, change),
-        Value::Array(items) => items.iter_mut().map(|item| apply_to_value(item, path, change)).sum(),
-        _ => 0,
+    pub fn note(&mut self, path: String, class: &'p str, action: Action) {
+        self.done.redactions.push(Redaction { path, class, action: action.as_str() });
     }
-}
 
-/// The value after the change; `None` when it is to be left out.
-fn changed(value: &Value, change: Change) -> Option<Value> {
-    match change {
-        Change::Drop => None,
-        Change::Mask => Some(Value::String(MASK.to_owned())),
-        Change::Truncate => value.as_str().and_then(network_of).map(Value::String),
+    pub fn hash(&self, value: &str) -> Option<String> {
+        self.policy.keyring.hash(self.tenant, value)
     }
-}
 
-/// The network an address belongs to: /24 for IPv4, /48 for IPv6.
-fn network_of(address: &str) -> Option<String> {
-    match address.trim().parse::<IpAddr>().ok()?.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            Some(format!("{a}.{b}.{c}.0"))
+    /// Puts a value into the sealed map, under its path.
+    pub fn seal(&mut self, path: &str, value: &Value) {
+        if !self.keeps_seals {
+            return;
         }
-        IpAddr::V6(v6) => {
-            let [a, b, c, ..] = v6.segments();
-            Some(std::net::Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0).to_string())
+        let mut place = path.to_owned();
+        let mut count = 1;
+        while self.done.sealed.contains_key(&place) {
+            count += 1;
+            place = format!("{path}#{count}");
+        }
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if let Some(sealed) = self.policy.keyring.seal(self.tenant, &place, &text) {
+            self.done.sealed.insert(place, sealed);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::privacy::config::Detector;
-
-    fn config(fields: &[(&str, Action)]) -> PrivacyConfig {
-        PrivacyConfig {
-            fields: fields.iter().map(|(path, action)| ((*path).to_owned(), *action)).collect(),
-            detectors: std::collections::BTreeMap::new(),
+fn check_keys(config: &PrivacyConfig) -> Result<(), PolicyError> {
+    check_key_list("privacy.keys", &config.keys)?;
+    config.tenant_keys.iter().try_for_each(|(tenant, keys)| {
+        let setting = format!("privacy.tenant_keys.{tenant}");
+        if keys.is_empty() {
+            return Err(PolicyError::BadKey { setting, problem: "a tenant with keys of its own has at least one" });
         }
-    }
+        check_key_list(&setting, keys)
+    })
+}
 
-    fn applied(fields: &[(&str, Action)], event: Value) -> (Value, usize) {
-        let policy = Policy::compile(&config(fields)).expect("the policy can be carried out");
-        let Value::Object(mut map) = event else { panic!("an event is an object") };
-        let redactions = policy.apply(&mut map).len();
-        (Value::Object(map), redactions)
-    }
-
-    #[test]
-    fn each_action_does_what_it_says() {
-        let fields = [
-            ("context.ip", Action::Truncate),
-            ("properties.email", Action::Drop),
-            ("properties.people.name", Action::Mask),
-            ("properties.plan", Action::Allow),
+fn check_key_list(setting: &str, keys: &[PrivacyKey]) -> Result<(), PolicyError> {
+    for (index, key) in keys.iter().enumerate() {
+        let is_known = keys[..index].iter().any(|earlier| earlier.id == key.id);
+        let rules = [
+            (is_key_id(&key.id), "an id is 1 to 32 letters, digits, `_` or `-`"),
+            (!is_known, "this id is there twice"),
+            (key.secret.expose().len() >= MIN_SECRET_BYTES, "a secret has 16 bytes or more (openssl rand -hex 32)"),
         ];
-        let event = json!({
-            "context": {"ip": "203.0.113.77"},
-            "properties": {"email": "a@b.example", "people": [{"name": "A"}, {"name": "B"}, 3], "plan": "pro"},
-        });
-        let (event, redactions) = applied(&fields, event);
-        assert_eq!(
-            event,
-            json!({
-                "context": {"ip": "203.0.113.0"},
-                "properties": {"people": [{"name": "***"}, {"name": "***"}, 3], "plan": "pro"},
-            })
-        );
-        assert_eq!(redactions, 4);
-    }
-
-    #[test]
-    fn addresses_are_cut_to_their_network_and_anything_else_is_left_out() {
-        for (given, kept) in [
-            ("2001:db8:1:2:3:4:5:6", Some("2001:db8:1::")),
-            ("::ffff:203.0.113.77", Some("203.0.113.0")),
-            ("203.0.113.0", Some("203.0.113.0")),
-            ("not an address", None),
-        ] {
-            let (event, _) = applied(&[("context.ip", Action::Truncate)], json!({"context": {"ip": given}}));
-            assert_eq!(event["context"].get("ip").and_then(Value::as_str), kept, "{given}");
+        if let Some((_, problem)) = rules.into_iter().find(|(holds, _)| !holds) {
+            return Err(PolicyError::BadKey { setting: format!("{setting}.{index}"), problem });
         }
     }
-
-    #[test]
-    fn an_event_of_any_shape_is_survived() {
-        for event in [json!({}), json!({"context": 3}), json!({"context": {"ip": null}}), json!({"properties": ["x"]})]
-        {
-            let (after, redactions) =
-                applied(&[("context.ip", Action::Mask), ("properties.a.b", Action::Drop)], event.clone());
-            assert_eq!((after, redactions), (event, 0));
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_done_is_an_error_at_the_start() {
-        let refused = |config: &PrivacyConfig| Policy::compile(config).expect_err("must be refused").to_string();
-        insta::assert_snapshot!(refused(&config(&[("properties.email", Action::Seal)])), @r#"privacy.fields."properties.email": action `seal` is not available yet; use allow, drop, mask or truncate"#);
-        insta::assert_snapshot!(refused(&config(&[("user_id", Action::Drop)])), @r#"privacy.fields."user_id": a path starts with `properties.` or `context.`"#);
-        let detectors = [(Detector::Email, Action::Mask)].into();
-        let config = PrivacyConfig { detectors, ..config(&[]) };
-        insta::assert_snapshot!(refused(&config), @"privacy.detectors.email: detectors are not available yet; only `allow` is taken, or name the fields under privacy.fields");
-    }
+    Ok(())
 }

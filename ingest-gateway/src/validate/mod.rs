@@ -50,6 +50,7 @@ pub enum Code {
     TimestampInFuture,
     TimestampTooOld,
     KeyMismatch,
+    ConsentMissing,
 }
 
 impl Code {
@@ -76,6 +77,7 @@ impl Code {
             Self::TimestampInFuture => "timestamp_in_future",
             Self::TimestampTooOld => "timestamp_too_old",
             Self::KeyMismatch => "key_mismatch",
+            Self::ConsentMissing => "consent_missing",
         }
     }
 }

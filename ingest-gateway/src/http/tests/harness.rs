@@ -55,7 +55,10 @@ impl Default for Setup {
             config,
             tenants: testing::tenants(),
             privacy: testing::privacy_config(),
-            publisher: None, journeys: Arc::new(Journeys::default()), extra: Router::new() }
+            publisher: None,
+            journeys: Arc::new(Journeys::default()),
+            extra: Router::new(),
+        }
     }
 }
 

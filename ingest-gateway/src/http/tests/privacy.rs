@@ -18,7 +18,8 @@ fn written(gateway: &Running) -> String {
 async fn an_address_is_written_nowhere_however_the_event_ends() {
     let gateway = start().await;
     let good = json!({"event_name": "x", "event_type": "track", "user_id": "u", "properties": {"note": format!("by {ADDRESS}")}});
-    let bad = json!({"event_name": "x", "event_type": "track", "user_id": "u", ADDRESS: 1, "properties": {"note": ADDRESS}});
+    let bad =
+        json!({"event_name": "x", "event_type": "track", "user_id": "u", ADDRESS: 1, "properties": {"note": ADDRESS}});
     assert_eq!(gateway.send(json!([good, bad]).to_string()).await.0, 207);
     assert_eq!(gateway.send(format!("{{\"note\":\"{ADDRESS}\", oops")).await.0, 400);
     assert_eq!(gateway.send(format!("[\"{}\"]", ADDRESS.replace('@', "\\u0040"))).await.0, 422);
@@ -74,8 +75,11 @@ async fn who_is_forgotten_is_forgotten_under_pseudonyms_too() {
     let gateway = start_with(with_keys(json!({}))).await;
     let asked = gateway.post_to("/api/v1/privacy/erasures").body(json!({"user_id": "ada"}).to_string());
     assert_eq!(asked.send().await.unwrap().status(), 202);
-    let users: Vec<String> =
-        gateway.values(topics::ERASURES).into_iter().map(|erasure: telemetry_schemas::erasure::Erasure| erasure.user_id).collect();
+    let users: Vec<String> = gateway
+        .values(topics::ERASURES)
+        .into_iter()
+        .map(|erasure: telemetry_schemas::erasure::Erasure| erasure.user_id)
+        .collect();
     assert_eq!(users.len(), 2, "{users:?}");
     assert!(users.contains(&"ada".to_owned()) && users.iter().any(|id| id.starts_with("p_")));
 }
