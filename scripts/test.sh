@@ -13,6 +13,7 @@ features=(--features ttf/failpoints)
 # Compile first: a server that idles through a long build only takes memory from it.
 cargo build --locked --workspace --bins "${features[@]}"
 cargo test --locked --workspace "${features[@]}" --no-run
+scripts/clients/install.sh
 scripts/services/services.sh up
 # shellcheck disable=SC1091
 . "$TTF_SERVICES_DIR/env"

@@ -1,10 +1,11 @@
 //! Kafka ingress: events produced straight to `telemetry.events.raw.v1` pass the same judge as those over HTTP,
 //! exactly once: what comes of a record and the record's offset are committed together.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use bytes::Bytes;
+use serde_json::{Map, Value};
 use service_kit::{CancellationToken, Kit};
 use stream_runtime::{
     log::{Log, NewRecord, RecordRef},
@@ -13,12 +14,14 @@ use stream_runtime::{
 use telemetry_schemas::{EncodeError, time::EventTime, topics};
 
 use crate::{
-    batch::{self, Batch, Form, Unreadable},
+    adapters::{Adapter, Dialect, EventNames, cloudevents},
+    batch::{self, Batch, Form, RawEvent, Unreadable},
     config::KafkaIngressConfig,
-    judge::{Judge, Judged, Reception},
+    dedup::{Dedup, Identity},
+    judge::{Accepted, Judge, Judged, Reception},
     outcome::{Outcome, Tally},
     records::Records,
-    validate::{Code, Violation},
+    validate::{self, Code, Violation},
 };
 
 const SOURCE: &str = "kafka";
@@ -31,6 +34,9 @@ pub struct Ingress {
     pub config: KafkaIngressConfig,
     pub judge: Judge,
     pub records: Records,
+    /// What senders of CloudEvents call their events.
+    pub names: Arc<EventNames>,
+    pub dedup: Dedup,
     pub batch_events: usize,
     pub log: Arc<dyn Log>,
 }
@@ -52,10 +58,13 @@ impl Ingress {
             tenant: self.config.tenant,
             judge: self.judge,
             records: self.records,
+            adapter: Adapter { dialect: Dialect::CloudEvents, names: self.names, own_key: None },
+            dedup: self.dedup,
             batch_events: self.batch_events,
             clock: || EventTime(service_kit::clock::now_ms()),
             shutdown: kit.shutdown(),
             uncommitted: Vec::new(),
+            taken: HashSet::new(),
         };
         transform::run(options, self.log, intake, kit).context("cannot start the Kafka ingress")
     }
@@ -66,14 +75,27 @@ struct RawIntake {
     tenant: String,
     judge: Judge,
     records: Records,
+    adapter: Adapter,
+    dedup: Dedup,
     batch_events: usize,
     clock: fn() -> EventTime,
     shutdown: CancellationToken,
     /// What was decided about the events whose transaction is not committed yet.
     uncommitted: Vec<Decided>,
+    /// The identities among them that a repeat is recognised by.
+    taken: HashSet<Identity>,
+}
+
+/// What a record holds.
+enum Raw {
+    Events(Batch),
+    CloudEvents(Vec<RawEvent>),
+    /// One event in binary mode, put together, with its text.
+    CloudEvent(Map<String, Value>, Bytes),
 }
 
 enum Decided {
+    Duplicate,
     Accepted { lag: i64 },
     Rejected { reason: &'static str },
 }
@@ -88,17 +110,21 @@ impl Transform for RawIntake {
             origin: Some((record.topic, record.partition, record.offset)),
         };
         let value = Bytes::copy_from_slice(record.value.unwrap_or_default());
-        let judged = match self.events_of(&value) {
-            Ok(batch) => {
+        let judge = &self.judge;
+        let judged: Vec<Judged> = match self.open(record, &value) {
+            Ok(Raw::Events(batch)) => {
                 reception.sent_at = batch.sent_at;
-                batch.events.iter().map(|raw| self.judge.event(raw, &reception)).collect()
+                batch.events.iter().map(|raw| judge.event(raw, &reception)).collect()
             }
-            Err(violation) => {
-                vec![Judged::Rejected(Box::new(self.judge.unreadable(violation, &value, &reception)))]
+            Ok(Raw::CloudEvents(events)) => {
+                events.iter().map(|raw| judge.translated(raw, &self.adapter, &reception)).collect()
             }
+            Ok(Raw::CloudEvent(event, raw)) => vec![judge.record(event, &raw, &self.adapter, &reception)],
+            Err(violation) => vec![Judged::Rejected(Box::new(judge.unreadable(violation, &value, &reception)))],
         };
         for judged in judged {
             let decided = match &judged {
+                Judged::Accepted(accepted) if self.is_repeat(accepted) => Decided::Duplicate,
                 Judged::Accepted(accepted) => {
                     let event = &accepted.event;
                     out.push(self.encoded(|records| records.event(event)));
@@ -121,24 +147,56 @@ impl Transform for RawIntake {
                     self.judge.metrics.lag(lag);
                     tally.count(Outcome::Accepted);
                 }
+                Decided::Duplicate => tally.count(Outcome::Duplicate),
                 Decided::Rejected { reason } => tally.reject(reason),
             }
         }
+        let taken: Vec<Identity> = self.taken.drain().collect();
+        self.dedup.remember_here(&taken);
     }
 
     fn rolled_back(&mut self) {
         self.uncommitted.clear();
+        self.taken.clear();
     }
 }
 
 impl RawIntake {
-    fn events_of(&self, value: &Bytes) -> Result<Batch, Violation> {
-        batch::split(value, Form::Json, self.batch_events).map_err(|unreadable| match unreadable {
+    /// True when the event was taken before: in a committed transaction, or earlier in this one. Otherwise it counts as
+    /// taken from now on, should this transaction be committed.
+    fn is_repeat(&mut self, accepted: &Accepted) -> bool {
+        if !accepted.has_own_id || !self.dedup.is_on() {
+            return false;
+        }
+        let event = &accepted.event;
+        let identity = Identity::of(&event.tenant, &event.source, &event.event_id);
+        self.dedup.seen_here(&[identity]) == [true] || !self.taken.insert(identity)
+    }
+
+    /// Tells native events from CloudEvents and cuts the record into them.
+    fn open(&self, record: &RecordRef<'_>, value: &Bytes) -> Result<Raw, Violation> {
+        let unreadable = |unreadable: Unreadable| match unreadable {
             Unreadable::Malformed(violation) => violation,
             Unreadable::TooManyEvents { limit } => {
                 Violation::new(Code::TooLarge, "", format!("the record has more than {limit} events"))
             }
-        })
+        };
+        let content_type = record.headers.get("content-type").and_then(|value| std::str::from_utf8(value).ok());
+        let is_structured = content_type.is_some_and(|media_type| {
+            media_type.trim_start().to_ascii_lowercase().starts_with("application/cloudevents")
+        });
+        if is_structured || (content_type.is_none() && says_it_is_a_cloud_event(value)) {
+            let batch = batch::split_foreign(value, "", self.batch_events).map_err(unreadable)?;
+            return Ok(Raw::CloudEvents(batch.records));
+        }
+        let attributes = attributes(record)?;
+        if !attributes.is_empty() {
+            let attributes = attributes.iter().map(|(name, value)| (name.as_str(), value.clone()));
+            let event = cloudevents::from_binary(attributes, content_type, value)?;
+            let raw = serde_json::to_vec(&event).unwrap_or_default();
+            return Ok(Raw::CloudEvent(event, raw.into()));
+        }
+        batch::split(value, Form::Json, self.batch_events).map(Raw::Events).map_err(unreadable)
     }
 
     /// Encodes, waiting for the schema registry as long as it takes: this thread has nothing else to do, and the
@@ -158,6 +216,29 @@ impl RawIntake {
             std::thread::sleep(REGISTRY_PAUSE);
         }
     }
+}
+
+/// Producers without headers still send CloudEvents: an object, or the first of an array, with a `specversion`.
+fn says_it_is_a_cloud_event(value: &Bytes) -> bool {
+    const ATTRIBUTE: &[u8] = b"\"specversion\"";
+    let may_be = value.windows(ATTRIBUTE.len()).any(|bytes| bytes == ATTRIBUTE);
+    may_be
+        && batch::split_foreign(value, "", usize::MAX)
+            .ok()
+            .and_then(|batch| batch.records.first().and_then(|first| validate::json(&first.bytes).ok()))
+            .is_some_and(|first| first.get("specversion").is_some())
+}
+
+/// The attributes of a CloudEvent in binary mode (Kafka binding, 3.2): UTF-8, not percent-encoded.
+fn attributes(record: &RecordRef<'_>) -> Result<Vec<(String, String)>, Violation> {
+    let headers = (0..record.headers.len()).map(|index| record.headers.at(index));
+    headers
+        .filter_map(|(name, value)| Some((name.strip_prefix("ce_")?, value)))
+        .map(|(name, value)| match std::str::from_utf8(value) {
+            Ok(value) => Ok((name.to_owned(), value.to_owned())),
+            Err(_) => Err(Violation::new(Code::InvalidUtf8, format!("/{name}"), "the header is not UTF-8")),
+        })
+        .collect()
 }
 
 #[cfg(test)]

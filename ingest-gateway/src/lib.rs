@@ -16,12 +16,14 @@ mod in_flight;
 mod ingress;
 mod journeys;
 mod judge;
+mod limits;
 mod metrics;
 mod normalise;
 mod outcome;
 pub mod privacy;
 mod publish;
 mod records;
+mod reload;
 #[cfg(test)]
 mod testing;
 pub mod validate;
@@ -44,6 +46,7 @@ use tokio_util::task::TaskTracker;
 
 pub use config::{AuthMode, GatewayConfig, PlanConfig};
 pub use journeys::JourneyLookup;
+pub use reload::TenantsSource;
 pub use privacy::{Milestones, PrivacyConfig};
 
 use crate::{
@@ -53,7 +56,8 @@ use crate::{
     in_flight::InFlight,
     ingress::Ingress,
     judge::Judge,
-    metrics::{DedupMetrics, EventMetrics, HttpMetrics},
+    limits::Limits,
+    metrics::{DedupMetrics, EventMetrics, HttpMetrics, LimitMetrics},
     privacy::{Policy, Treatment},
     publish::Outlet,
     records::Records,
@@ -90,6 +94,8 @@ pub struct Settings {
     pub privacy: PrivacyConfig,
     /// Of all journeys, for those without consent.
     pub milestones: Milestones,
+    /// Where keys and limits are read again; `None`: they stay as they are.
+    pub tenants_source: Option<TenantsSource>,
 }
 
 /// What a gateway is made of.
@@ -105,7 +111,7 @@ struct Parts {
 
 async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
     let Parts { settings, publisher, codec, journeys, extra, log } = parts;
-    let Settings { gateway: config, tenants, privacy, milestones } = settings;
+    let Settings { gateway: config, tenants, privacy, milestones, tenants_source } = settings;
     config.validate()?;
     let tenants = Arc::new(tenants);
     let event_metrics = EventMetrics::new(kit.metrics(), tenants.clone());
@@ -142,9 +148,11 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
         ingress.start(kit)?;
     }
 
+    let limits =
+        Limits::new(redis, config.rate_limit_timeout.as_std(), LimitMetrics::new(kit.metrics()))?;
     let metrics = HttpMetrics::new(kit.metrics());
     let open_connections = metrics.connections.clone();
-    let limits = ServerLimits {
+    let server_limits = ServerLimits {
         header_timeout: config.header_timeout.as_std(),
         header_bytes: config.limits.header_bytes.as_usize(),
         connections: config.limits.connections,
@@ -156,6 +164,7 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
         records,
         names,
         dedup,
+        limits,
         outlet: Outlet::new(publisher, config.ack_timeout.as_std()),
         in_flight: InFlight::new(config.limits.in_flight_bytes.as_usize(), metrics.in_flight_bytes.clone()),
         journeys,
@@ -167,10 +176,14 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
     });
 
     warm_up(gateway.clone(), kit);
+    if let Some(source) = tenants_source {
+        let interval = gateway.config.reload_interval.as_std();
+        reload::start(source, (*tenants).clone(), interval, gateway.clone(), kit);
+    }
     let router = http::router(gateway.clone(), extra, kit);
     let shutdown = kit.shutdown();
     kit.spawn("gateway http", async move {
-        http::serve(listener, router, limits, open_connections, shutdown).await;
+        http::serve(listener, router, server_limits, open_connections, shutdown).await;
         // Requests whose clients went away are carried to their end, too.
         gateway.tasks.close();
         gateway.tasks.wait().await;

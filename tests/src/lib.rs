@@ -1,8 +1,10 @@
 //! Whole scenarios across services against real servers: what they share.
 
+pub mod clients;
 pub mod command;
 pub mod dev;
 pub mod faults;
+pub mod flaky;
 pub mod http;
 pub mod observe;
 pub mod process;

@@ -173,7 +173,7 @@ fn a_repeat_counts_once_its_first_is_committed() {
     let kit = Kit::for_test();
     let mut intake = intake(&kit);
     let event = json!({"event_name": "x", "event_type": "test", "event_id": "e"}).to_string();
-    let mut mapped = |intake: &mut RawIntake| {
+    let mapped = |intake: &mut RawIntake| {
         let mut out = Vec::new();
         intake.map(&record(Some(event.as_bytes())), &mut out);
         out.len()

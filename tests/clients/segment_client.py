@@ -1,0 +1,18 @@
+"""Sends N events with Segment's own client: segment_client.py URL N. The record numbered 3 is one the gateway refuses."""
+
+import sys
+
+from segment.analytics.client import Client
+
+url, count = sys.argv[1], int(sys.argv[2])
+errors = []
+client = Client("test-key", host=url, upload_size=10, upload_interval=0.1, gzip=True, on_error=lambda e, batch: errors.append(e))
+client.identify("segment-py-0", {"plan": "pro"})
+for number in range(count):
+    properties = {"number": number}
+    if number == 3:
+        properties["note"] = "x" * 9000
+    client.track(f"segment-py-{number}", "Project Created", properties)
+client.flush()
+client.join()
+sys.exit(f"not delivered: {errors}" if errors else 0)
