@@ -55,7 +55,6 @@ def error(
     severity: str,
     operation: Optional[str],
     properties: Optional[Properties],
-    *,
     with_message: bool,
 ) -> Call:
     """What went wrong. The text of an exception is only sent `with_message`: it may hold anything."""
@@ -63,7 +62,7 @@ def error(
         if message is None and with_message:
             message = str(error)
         error = type(error)
-    error_type = error if isinstance(error, str) else error.__qualname__
+    error_type = error if isinstance(error, str) else getattr(error, "__qualname__", type(error).__qualname__)
     own: dict[str, Any] = {"error_type": error_type[:200] or "Error", "handled": handled, "severity": severity}
     if message is not None:
         own["message"] = message[:_LONGEST_MESSAGE]

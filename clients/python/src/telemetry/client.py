@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional, TypeVar, Union
@@ -80,6 +81,7 @@ class TelemetryClient:
         when the event was dropped. Raises `TelemetryError` in strict mode only.
         """
         return self._emit(
+            None,
             ("track", event, properties),
             user_id,
             anonymous_id=anonymous_id,
@@ -108,13 +110,15 @@ class TelemetryClient:
         mode it raises. Milestones of your own: option `milestones`, and `CustomMilestone` for type checkers.
         """
         if not self._is_silent or pipeline.captures:
-            problem = unknown_milestone(str(milestone), self._milestones)
+            given = milestone if isinstance(milestone, str) else ""
+            problem = unknown_milestone(given, self._milestones)
             if problem is not None:
                 if self.options.strict or (pipeline.captures and pipeline.captures[-1].is_strict):
-                    self._pipeline.refuse(milestone, "invalid")
-                    raise TelemetryError(f"`{milestone}` {problem}")
-                self._pipeline.complain_once(f"`{str(milestone)[:60]}` {problem}")
+                    self._pipeline.refuse(given, "invalid")
+                    raise TelemetryError(f"`{given[:60]}` {problem}")
+                self._pipeline.complain_once(f"`{given[:60]}` {problem}")
         return self._emit(
+            None,
             ("ttf_milestone", milestone, properties),
             user_id,
             context=context,
@@ -136,7 +140,8 @@ class TelemetryClient:
     ) -> Optional[str]:
         """Says what is known of a user (plan, company size, …)."""
         return self._emit(
-            calls.identify(traits),
+            calls.identify,
+            (traits,),
             user_id,
             anonymous_id=anonymous_id,
             context=context,
@@ -156,7 +161,7 @@ class TelemetryClient:
     ) -> Optional[str]:
         """Says that a user belongs to a group (a company, a workspace)."""
         return self._emit(
-            calls.group(group_id, traits), user_id, context=context, timestamp=timestamp, event_id=event_id
+            calls.group, (group_id, traits), user_id, context=context, timestamp=timestamp, event_id=event_id
         )
 
     def page(
@@ -174,7 +179,8 @@ class TelemetryClient:
     ) -> Optional[str]:
         """Says that a page was seen."""
         return self._emit(
-            calls.page(name, url, properties),
+            calls.page,
+            (name, url, properties),
             user_id,
             anonymous_id=anonymous_id,
             context=context,
@@ -199,10 +205,8 @@ class TelemetryClient:
     ) -> Optional[str]:
         """Says that something failed. Of an exception its class is sent; its text only with the option
         `error_messages`, or as `message`: it may hold anything, a user's data included."""
-        call = calls.error(
-            error, message, handled, severity, operation, properties, with_message=self.options.error_messages
-        )
-        return self._emit(call, user_id, context=context, timestamp=timestamp, event_id=event_id)
+        told = (error, message, handled, severity, operation, properties, self.options.error_messages)
+        return self._emit(calls.error, told, user_id, context=context, timestamp=timestamp, event_id=event_id)
 
     def performance(
         self,
@@ -218,8 +222,8 @@ class TelemetryClient:
         event_id: Optional[str] = None,
     ) -> Optional[str]:
         """Says how long an operation took, in milliseconds; `status` is `ok` or `error`."""
-        call = calls.performance(operation, duration_ms, status, http_status, properties)
-        return self._emit(call, user_id, context=context, timestamp=timestamp, event_id=event_id)
+        told = (operation, duration_ms, status, http_status, properties)
+        return self._emit(calls.performance, told, user_id, context=context, timestamp=timestamp, event_id=event_id)
 
     def measure(
         self, operation: str, *, user_id: Optional[Id] = None, properties: Optional[Properties] = None
@@ -229,7 +233,8 @@ class TelemetryClient:
 
     def _emit(
         self,
-        call: Call,
+        make: Optional[Callable[..., Call]],
+        told: tuple[Any, ...],
         user_id: Optional[Id],
         *,
         anonymous_id: Optional[Id] = None,
@@ -242,8 +247,9 @@ class TelemetryClient:
         if self._is_silent and not pipeline.captures:
             return None
         behind = self._pipeline
-        event_type, name, properties = call
+        name: Any = None
         try:
+            event_type, name, properties = told if make is None else make(*told)
             now = time.time_ns()
             event: dict[str, Any] = {
                 "event_id": behind.ids.new(now) if event_id is None else event_id,

@@ -49,4 +49,4 @@ def stated(timestamp: Timestamp) -> str:
     if isinstance(timestamp, datetime):
         moment = timestamp if timestamp.tzinfo else timestamp.astimezone()
         return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return rfc3339(int(timestamp * 1_000_000_000))
+    return rfc3339(round(timestamp * 1000) * 1_000_000)

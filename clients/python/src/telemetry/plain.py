@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections import deque
@@ -25,12 +26,13 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Optional
 from uuid import UUID
 
 _SCALARS = frozenset((str, int, bool, type(None)))
-#: Deeper nesting is refused by the schema; this only keeps a value that holds itself from going on for ever.
-_DEEPEST = 32
+_AS_THEY_ARE = frozenset((str, bool, type(None)))
+#: The schema refuses far less than this.
+_DEEPEST = 8
 _LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1
 
 
@@ -50,40 +52,55 @@ def _encoder() -> Callable[[Any], str]:
 _encode = _encoder()
 
 
-def plain(value: Any, level: int = 0) -> Any:
-    """`value` as plain JSON values. What is plain already is returned as it is, not copied."""
+def plain(value: Any, around: tuple[int, ...] = ()) -> Any:
+    """`value` as plain JSON values. What is plain already is returned as it is, not copied.
+
+    `around`: identities of the containers it is in, so that a value that holds itself comes to an end.
+    """
     kind = type(value)
     if kind in _SCALARS:
         return value if kind is not int or _LEAST_INT <= value <= _GREATEST_INT else _float(value)
     if kind is float:
         return value if math.isfinite(value) else None
-    if level > _DEEPEST:
+    if id(value) in around:
+        return "<cycle>"
+    if len(around) > _DEEPEST:
         return "<too deep>"
+    around = (*around, id(value))
     if kind is dict:
-        return _dict(value, level)
+        return _dict(value, around)
     if kind is list:
-        for index, item in enumerate(value):
-            changed = plain(item, level + 1)
-            if changed is not item:
-                return [*value[:index], changed, *(plain(rest, level + 1) for rest in value[index + 1 :])]
-        return value
-    return _converted(value, level)
+        return _list(value, around)
+    return _converted(value, around)
 
 
-def _dict(value: dict[Any, Any], level: int) -> dict[str, Any]:
+def _dict(value: dict[Any, Any], around: tuple[int, ...]) -> dict[str, Any]:
+    copy: Optional[dict[str, Any]] = None
     for key, item in value.items():
-        kind = type(item)
-        if type(key) is str and kind in _SCALARS and kind is not int:
-            continue
-        if type(key) is not str or plain(item, level + 1) is not item:
-            return {_key(name): plain(inner, level + 1) for name, inner in value.items()}
+        changed, name = item, key
+        if type(item) not in _AS_THEY_ARE:
+            changed = plain(item, around)
+        if type(key) is not str:
+            name = _key(key)
+        if copy is None and (changed is not item or name is not key):
+            copy = dict(itertools.islice(value.items(), list(value).index(key)))
+        if copy is not None:
+            copy[name] = changed
+    return value if copy is None else copy
+
+
+def _list(value: list[Any], around: tuple[int, ...]) -> list[Any]:
+    for index, item in enumerate(value):
+        changed = plain(item, around)
+        if changed is not item:
+            return [*value[:index], changed, *(plain(rest, around) for rest in value[index + 1 :])]
     return value
 
 
 def _key(key: Any) -> str:
     if isinstance(key, str):
         return str(key.value) if isinstance(key, Enum) else str(key)
-    inner = plain(key, _DEEPEST)
+    inner = plain(key)
     return inner if isinstance(inner, str) else _encode(inner)
 
 
@@ -94,9 +111,9 @@ def _float(value: int) -> Any:
         return None
 
 
-def _converted(value: Any, level: int) -> Any:
+def _converted(value: Any, around: tuple[int, ...]) -> Any:
     if isinstance(value, Enum):
-        return plain(value.value, level + 1)
+        return plain(value.value, around)
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.astimezone()).isoformat()
     if isinstance(value, (date, time)):
@@ -104,7 +121,7 @@ def _converted(value: Any, level: int) -> Any:
     if isinstance(value, (UUID, PurePath)):
         return str(value)
     if isinstance(value, Decimal):
-        return plain(float(value), level + 1) if value.is_finite() else None
+        return plain(float(value), around) if value.is_finite() else None
     if isinstance(value, (bytes, bytearray)):
         try:
             return value.decode("utf-8")
@@ -112,19 +129,19 @@ def _converted(value: Any, level: int) -> Any:
             return "<bytes>"
     for base in (str, bool, int, float):
         if isinstance(value, base):
-            return plain(base(value), level + 1)
+            return plain(base(value), around)
     if isinstance(value, Mapping):
-        return {_key(key): plain(item, level + 1) for key, item in value.items()}
+        return {_key(key): plain(item, around) for key, item in value.items()}
     if isinstance(value, (list, tuple, deque, AbstractSet)):
-        return [plain(item, level + 1) for item in value]
+        return [plain(item, around) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
-        return {field.name: plain(getattr(value, field.name), level + 1) for field in fields}
+        return {field.name: plain(getattr(value, field.name), around) for field in fields}
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", None) == 0:
         inner = item()
         if type(inner) in _SCALARS or type(inner) is float:
-            return plain(inner, level + 1)
+            return plain(inner, around)
     return f"<{type(value).__name__}>"
 
 

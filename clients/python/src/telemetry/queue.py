@@ -136,13 +136,14 @@ class EventQueue:
         """Takes an event in; the reason when it is dropped instead."""
         size = len(entry.payload)
         with self._lock:
+            is_full = self._held >= self._max_events or self._held_bytes + size > self._max_bytes
+            has_room = not is_full or self._make_room(size)
+            # Only now: while it waits for room, it is nowhere.
             self._account.created += 1
             if self.is_closed:
                 return self._drop("closed")
-            if (self._held >= self._max_events or self._held_bytes + size > self._max_bytes) and not self._make_room(
-                size
-            ):
-                return self._drop("closed" if self.is_closed else "queue_full")
+            if not has_room:
+                return self._drop("queue_full")
             inbox = self._inbox
             inbox.append(entry)
             waiting = len(inbox)

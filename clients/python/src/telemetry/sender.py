@@ -190,7 +190,8 @@ class Sender:
     def _to_disk(self, spool: Spool) -> bool:
         if time.monotonic() >= self._recover_at:
             self._recover_at = time.monotonic() + _RECOVER_EVERY
-            self._queue.recovered(spool.recover())
+            for count in spool.recover():
+                self._queue.recovered(count)
         if time.monotonic() < self._disk_at:
             return False
         was_empty = not spool.has_more()

@@ -17,7 +17,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Optional
 
@@ -118,7 +118,7 @@ class Spool:
 
     def _shrink(self, db: sqlite3.Connection) -> None:
         """After an outage the file is large and empty."""
-        if db.execute("PRAGMA page_count").fetchone()[0] > 256:
+        if db.execute("PRAGMA page_count").fetchone()[0] > 64:
             with contextlib.suppress(sqlite3.OperationalError):
                 db.execute("VACUUM")
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -139,53 +139,57 @@ class Spool:
         files = [self._path, Path(f"{self._path}-wal")]
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def recover(self) -> int:
-        """Takes over what processes that ended left behind; returns the number of events."""
-        count = 0
+    def recover(self) -> Iterator[int]:
+        """Takes over what processes that ended left behind; gives the number of events file by file, each before its
+        file is removed."""
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
-            if path != self._path:
+            if path == self._path:
+                continue
+            try:
+                lost = _open(path, self._max_bytes, timeout=0.0)
+            except sqlite3.OperationalError:
+                # Locked: its process lives. (Or it was taken over and removed just now.)
+                continue
+            except sqlite3.DatabaseError:
+                _set_aside(path)
+                continue
+            is_empty = False
+            try:
                 with self._lock:
-                    count += self._adopt(path)
-        return count
+                    count, is_empty = self._adopt(lost)
+                if count:
+                    yield count
+                if is_empty:
+                    _delete(path)
+            finally:
+                lost.close()
+            if is_empty and os.name == "nt":  # where an open file cannot be removed
+                _delete(path)
 
-    def _adopt(self, path: Path) -> int:
-        try:
-            lost = _open(path, self._max_bytes, timeout=0.0)
-        except sqlite3.OperationalError:
-            # Locked: its process lives. (Or it was taken over and removed just now.)
-            return 0
-        except sqlite3.DatabaseError:
-            _set_aside(path)
-            return 0
+    def _adopt(self, lost: sqlite3.Connection) -> tuple[int, bool]:
+        """How many events were new here, and whether all were taken over."""
         count = 0
-        is_empty = False
         db = self._connection()
         try:
             while True:
                 rows = lost.execute("SELECT row, event_id, payload FROM events ORDER BY row LIMIT ?", (_PORTION,))
                 portion = rows.fetchall()
                 if not portion:
-                    break
+                    return count, True
                 with db:
                     before = db.total_changes
                     values = [(event_id, payload) for _, event_id, payload in portion]
                     query = "INSERT OR IGNORE INTO events (event_id, is_recovered, payload) VALUES (?, 1, ?)"
                     db.executemany(query, values)
                     moved = db.total_changes - before
+                self._rows += moved
+                count += moved
                 # Only now: a crash in between leaves them in both files, under the same ids.
                 with lost:
                     lost.execute("DELETE FROM events WHERE row <= ?", (portion[-1][0],))
-                self._rows += moved
-                count += moved
-            _delete(path)
-            is_empty = True
         except sqlite3.DatabaseError as error:
             _log.warning("telemetry: a spool file could not be taken over: %s", error)
-        finally:
-            lost.close()
-        if is_empty and os.name == "nt":  # where an open file cannot be removed
-            _delete(path)
-        return count
+            return count, False
 
     def close(self) -> None:
         """Lets go of the file; an empty one is removed."""

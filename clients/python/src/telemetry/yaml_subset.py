@@ -48,6 +48,8 @@ def parse(text: str) -> Any:
             raise YamlError(number, "indentation must be spaces")
         if stripped in ("---", "...") or stripped.startswith("%"):
             raise YamlError(number, "only one document is read")
+        if stripped in ("?", ":") or stripped.startswith(("? ", ": ", "- ? ")):
+            raise YamlError(number, "keys marked by `?` are not read")
         lines.append(_Line(number, len(raw) - len(raw.lstrip(" ")), stripped))
     reader = _Reader(lines)
     value = reader.block(0) if lines else None
@@ -194,8 +196,8 @@ class _Reader:
         match = re.match(r"(?:[^,\[\]{}:#]|:(?=[^\s,\[\]{}])|(?<=\S)#)+", text)
         if not match:
             self.fail("is not a value")
-        if match.group()[0] in "&*!|>@`%":
-            self.fail("anchors, aliases, tags and block scalars are not read")
+        if match.group()[0] in "&*!|>@`%" or match.group().strip(" ") in "?-" or match.group().startswith(("? ", "- ")):
+            self.fail("anchors, aliases, tags, block scalars and keys marked by `?` are not read")
         return _scalar(match.group().strip(" ")), text[match.end() :]
 
     def comma(self, text: str, closing: str) -> str:
