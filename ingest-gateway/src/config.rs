@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 use service_kit::config::{ByteSize, HumanDuration, Secret};
 
-pub use crate::privacy::PrivacyConfig;
 use crate::adapters::EventNames;
+pub use crate::privacy::PrivacyConfig;
 
 /// Section `gateway`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +31,19 @@ pub struct GatewayConfig {
     pub dedup: DedupConfig,
     /// `redis://[user:password@]host:port[/db]`: what gateways share. Without one, each has its own.
     pub redis: Option<Secret>,
+    /// Redis may take so long to answer about rate limits; after that this process keeps to them alone.
+    pub rate_limit_timeout: HumanDuration,
+    pub cors: CorsConfig,
+    /// Keys and limits of tenants are read again this often.
+    pub reload_interval: HumanDuration,
+}
+
+/// Which pages may call from a browser.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorsConfig {
+    /// `https://app.example.com`, `https://*.example.com` (any name below it), or `*` (any page).
+    pub origins: Vec<String>,
 }
 
 /// Endpoints for the clients of other products.
@@ -64,6 +77,8 @@ pub struct AuthConfig {
     pub keyless_tenant: String,
     /// Requests without a key, where keys are required: only `test` events, only so many a second.
     pub smoke_test: SmokeTestConfig,
+    /// Keys that can only send events are taken as `?api_key=`, too, for senders that cannot set headers.
+    pub key_in_query: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +178,8 @@ impl GatewayConfig {
                 "must hold at least one whole request (limits.batch_bytes and limits.body_bytes together)",
             ),
             (self.auth.smoke_test.burst > 0, "auth.smoke_test.burst", "must not be 0"),
+            (self.reload_interval.millis() > 0, "reload_interval", "must not be 0"),
+            (self.cors.origins.iter().all(|origin| crate::http::is_origin(origin)), "cors.origins", "an origin is `https://host[:port]`, `https://*.host[:port]` or `*`"),
             (self.dedup.max_ids > 0, "dedup.max_ids", "must not be 0"),
             (
                 EventNames::compile(&self.compatible.milestones).is_ok(),

@@ -132,3 +132,39 @@ impl EventMetrics {
         self.redactions.with_label_values(&[class, action]).inc();
     }
 }
+
+/// Figures of rate limits.
+#[derive(Debug, Clone)]
+pub struct LimitMetrics {
+    /// Decisions of this process alone, because Redis did not answer.
+    pub alone: IntCounter,
+}
+
+impl LimitMetrics {
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            alone: metrics.counter(
+                "ttf_ratelimit_alone_total",
+                "Rate limits decided by this process alone, because Redis did not answer.",
+            ),
+        }
+    }
+}
+
+/// Figures of keys and limits that are read again.
+#[derive(Debug, Clone)]
+pub struct ReloadMetrics {
+    pub reloads: IntCounterVec,
+}
+
+impl ReloadMetrics {
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            reloads: metrics.counter_vec(
+                "ttf_gateway_reloads_total",
+                "Changes of keys and limits found in the configuration: taken, or refused because they could not be read.",
+                &["outcome"],
+            ),
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
-use service_kit::config::{KeyConfig, KeyHash, KeyScope, Sources, TenantConfig, TenantsConfig};
+use service_kit::config::{KeyConfig, KeyHash, KeyScope, RateLimits, Sources, TenantConfig, TenantsConfig};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -52,6 +52,7 @@ pub fn tenants() -> TenantsConfig {
         name: name.to_owned(),
         sha256: KeyHash::new(Sha256::digest(secret.as_bytes()).into()),
         scopes: vec![scope],
+        limits: RateLimits::default(),
     };
     let acme = TenantConfig {
         keys: vec![
@@ -59,8 +60,8 @@ pub fn tenants() -> TenantsConfig {
             key("acme read", "acme-reader", KeyScope::Read),
             key("acme admin", "acme-admin", KeyScope::Admin),
         ],
-        max_event_age: None,
+        ..TenantConfig::default()
     };
-    let default = TenantConfig { keys: Vec::new(), max_event_age: None };
+    let default = TenantConfig::default();
     [("default".to_owned(), default), ("acme".to_owned(), acme)].into_iter().collect()
 }

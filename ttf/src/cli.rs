@@ -48,7 +48,7 @@ pub enum Command {
     Demo(DemoArgs),
 }
 
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct ConfigArgs {
     /// YAML configuration; it needs only what differs from the defaults
     #[arg(long, short, env = "TELEMETRY_CONFIG", value_name = "FILE")]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use alerter::AlerterConfig;
-use ingest_gateway::{GatewayConfig, Milestones, PlanConfig, PrivacyConfig, Settings, privacy::Policy};
+use ingest_gateway::{GatewayConfig, Milestones, PlanConfig, PrivacyConfig, Settings, TenantsSource, privacy::Policy};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service_kit::config::{ConfigError, MetricsConfig, Places, Problem, Secret, ServiceConfig, Sources, TenantsConfig};
@@ -41,6 +41,9 @@ pub struct Config {
     /// Where everything was set; there after [`load`].
     #[serde(skip)]
     pub places: Option<Places>,
+    /// What it was loaded by; there after [`load`].
+    #[serde(skip)]
+    pub args: ConfigArgs,
 }
 
 /// How topics are made.
@@ -62,7 +65,7 @@ pub struct SchemaRegistryConfig {
 /// Loads defaults < the named file < environment.
 pub fn load(args: &ConfigArgs) -> Result<Config, ConfigError> {
     let (config, places) = service_kit::config::load_with_places(sources(args))?;
-    checked(config, places)
+    checked(config, places).map(|config| Config { args: args.clone(), ..config })
 }
 
 /// Loads and checks the journeys alone.
@@ -90,7 +93,7 @@ pub fn load_dev(
         .with_layer("the built-in settings of `ttf dev`", DEV)
         .with_value("the data folder", dev_paths(data_dir));
     let (config, places) = service_kit::config::load_with_places(sources.with_flags(flags))?;
-    checked(config, places)
+    checked(config, places).map(|config| Config { args: args.clone(), ..config })
 }
 
 /// What the types cannot say: each part's own rules.
@@ -153,11 +156,15 @@ pub fn gateway_settings(config: &Config) -> Settings {
         let looked_at: BTreeSet<String> = milestone.conditions.keys().cloned().collect();
         milestone.events.iter().map(move |event| (event.clone(), looked_at.clone()))
     });
+    let args = config.args.clone();
     Settings {
         gateway: config.gateway.clone(),
         tenants: config.tenants.clone(),
         privacy: config.privacy.clone(),
         milestones: events.collect(),
+        tenants_source: Some(TenantsSource::new(move || {
+            Ok(service_kit::config::load_section(sources(&args), "tenants")?)
+        })),
     }
 }
 

@@ -123,7 +123,8 @@ impl Answer {
         } else if self.count(Outcome::Rejected) == all {
             (StatusCode::UNPROCESSABLE_ENTITY, "rejected", "every event was rejected; see results")
         } else if self.count(Outcome::Limited) == all {
-            (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "every event is over the limit")
+            let code = first.map_or("rate_limited", |problem| problem.code);
+            (StatusCode::TOO_MANY_REQUESTS, code, "every event is over the limit")
         } else {
             (StatusCode::MULTI_STATUS, "partially_accepted", "some events were not accepted; see results")
         }

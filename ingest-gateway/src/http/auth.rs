@@ -4,31 +4,38 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use parking_lot::RwLock;
 use service_kit::config::{KeyScope, TenantsConfig};
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
-use crate::config::{AuthConfig, AuthMode};
+use crate::{
+    config::{AuthConfig, AuthMode},
+    limits::Allowance,
+};
 
 /// The keys of all tenants.
 #[derive(Debug)]
 pub struct Keys {
     mode: AuthMode,
     keyless_tenant: Arc<str>,
-    known: Vec<Key>,
+    known: RwLock<Arc<Vec<Key>>>,
+    /// Of requests without a key.
+    keyless_allowance: RwLock<Arc<Allowance>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Key {
     sha256: [u8; 32],
     tenant: Arc<str>,
     name: Arc<str>,
     scopes: Vec<KeyScope>,
+    allowance: Arc<Allowance>,
 }
 
 impl Key {
     fn caller(&self) -> Caller {
-        Caller { tenant: self.tenant.clone(), name: self.name.clone(), lane: Lane::Key(self.scopes.clone()) }
+        Caller { tenant: self.tenant.clone(), name: self.name.clone(), lane: Lane::Key(self.scopes.clone()), allowance: self.allowance.clone() }
     }
 }
 
@@ -39,6 +46,8 @@ pub struct Caller {
     /// The key's name, for the audit log.
     pub name: Arc<str>,
     lane: Lane,
+    /// How much it may send.
+    pub allowance: Arc<Allowance>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +63,11 @@ impl Caller {
     /// True when only `test` events may be taken from this caller.
     pub fn is_smoke_test(&self) -> bool {
         self.lane == Lane::SmokeTest
+    }
+
+    /// True when the key can do more than send events, and so may not stand where others see it.
+    pub fn is_more_than_ingest(&self) -> bool {
+        matches!(&self.lane, Lane::Key(scopes) if scopes.iter().any(|scope| *scope != KeyScope::Ingest))
     }
 
     /// Refuses a caller that lacks a scope. The smoke test has none but the one for its test events.
@@ -85,17 +99,18 @@ fn key_unknown() -> ApiError {
 
 impl Keys {
     pub fn new(auth: &AuthConfig, tenants: &TenantsConfig) -> Self {
-        let known = tenants
-            .iter()
-            .flat_map(|(tenant, config)| config.keys.iter().map(move |key| (tenant, key)))
-            .map(|(tenant, key)| Key {
-                sha256: *key.sha256.bytes(),
-                tenant: tenant.into(),
-                name: key.name.as_str().into(),
-                scopes: key.scopes.clone(),
-            })
-            .collect();
-        Self { mode: auth.mode, keyless_tenant: auth.keyless_tenant.as_str().into(), known }
+        Self {
+            mode: auth.mode,
+            keyless_tenant: auth.keyless_tenant.as_str().into(),
+            known: RwLock::new(Arc::new(known(tenants))),
+            keyless_allowance: RwLock::new(Arc::new(keyless_allowance(&auth.keyless_tenant, tenants))),
+        }
+    }
+
+    /// Takes other keys and limits from now on. Requests under way go on as they began.
+    pub fn replace(&self, tenants: &TenantsConfig) {
+        *self.known.write() = Arc::new(known(tenants));
+        *self.keyless_allowance.write() = Arc::new(keyless_allowance(&self.keyless_tenant, tenants));
     }
 
     /// Tells who sent a request with these headers.
@@ -128,21 +143,43 @@ impl Keys {
     }
 
     fn keyless(&self, name: &str, lane: Lane) -> Caller {
-        Caller { tenant: self.keyless_tenant.clone(), name: name.into(), lane }
+        let allowance = match lane {
+            Lane::Open => self.keyless_allowance.read().clone(),
+            // Has its own limit.
+            _ => Arc::default(),
+        };
+        Caller { tenant: self.keyless_tenant.clone(), name: name.into(), lane, allowance }
     }
 
     /// Compares with every key in full, so that the time taken tells nothing about any of them.
-    fn find(&self, presented: &str) -> Option<&Key> {
+    fn find(&self, presented: &str) -> Option<Key> {
+        let known = self.known.read().clone();
         let sha256: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
         let mut found = None;
-        for key in &self.known {
+        for key in known.iter() {
             let difference = key.sha256.iter().zip(&sha256).fold(0, |difference, (a, b)| difference | (a ^ b));
             if std::hint::black_box(difference) == 0 {
                 found = Some(key);
             }
         }
-        found
+        found.cloned()
     }
+}
+
+fn known(tenants: &TenantsConfig) -> Vec<Key> {
+    let keys = tenants.iter().flat_map(|(tenant, config)| config.keys.iter().map(move |key| (tenant, config, key)));
+    keys.map(|(tenant, config, key)| Key {
+        sha256: *key.sha256.bytes(),
+        tenant: tenant.into(),
+        name: key.name.as_str().into(),
+        scopes: key.scopes.clone(),
+        allowance: Arc::new(Allowance::new(tenant, &config.limits, Some((&key.name, &key.limits)))),
+    })
+    .collect()
+}
+
+fn keyless_allowance(tenant: &str, tenants: &TenantsConfig) -> Allowance {
+    tenants.get(tenant).map(|config| Allowance::new(tenant, &config.limits, None)).unwrap_or_default()
 }
 
 /// The key a request carries: `Authorization: Bearer`, `X-Api-Key`, or the user of HTTP Basic.

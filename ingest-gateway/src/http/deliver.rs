@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     dedup::Identity,
+    limits::Standing,
     outcome::{Outcome, Tally},
     publish::Unacknowledged,
 };
@@ -98,6 +99,32 @@ pub async fn publish(gateway: &Gateway, tenant: &str, items: Vec<Item>) -> Vec<E
     gateway.log_health.observe(all_acknowledged);
     gateway.dedup.remember(&taken).await;
     results
+}
+
+/// Refuses a whole request that is over a limit: nothing of it is published.
+pub fn limited(gateway: &Gateway, tenant: &str, items: Vec<Item>, standing: &Standing) -> Vec<EventResult> {
+    let mut tally = Tally::open(&gateway.judge.metrics, tenant, SOURCE, items.len());
+    let (code, message) = over_the_limit(standing.is_quota);
+    let problem = Problem {
+        code,
+        path: String::new(),
+        message: message.to_owned(),
+        hint: Some("send the same events again after Retry-After seconds; RateLimit-Policy has the limits".to_owned()),
+    };
+    let refuse = |(index, item): (usize, Item)| {
+        tally.count(Outcome::Limited);
+        EventResult { index, event_id: item.event_id, status: Outcome::Limited, problem: Some(problem.clone()) }
+    };
+    items.into_iter().enumerate().map(refuse).collect()
+}
+
+/// Code and message for a caller that is over a limit.
+pub const fn over_the_limit(is_quota: bool) -> (&'static str, &'static str) {
+    if is_quota {
+        ("quota_exhausted", "the month's quota of events is used up")
+    } else {
+        ("rate_limited", "more than the tenant or the key may send")
+    }
 }
 
 /// Finds the repeats, of earlier requests and within this one.

@@ -25,6 +25,7 @@ use crate::{
     dedup::Identity,
     in_flight::Reservation,
     judge::{Judged, Reception},
+    limits::{Cost, Standing},
     outcome::Outcome,
     publish::Unacknowledged,
     validate::{Code, Violation},
@@ -77,6 +78,8 @@ pub struct Taken {
     pub results: Vec<EventResult>,
     /// The body could not be read as events at all.
     pub is_unreadable: bool,
+    /// How the caller stands, where it has limits.
+    pub standing: Option<Standing>,
 }
 
 /// Carries a request to its end, also when the client goes away and the caller is dropped.
@@ -90,6 +93,7 @@ pub async fn carry(gateway: Gateway, intake: Intake) -> Result<Taken, ApiError> 
 
 async fn take_in(gateway: Gateway, intake: Intake) -> Result<Taken, ApiError> {
     let validate_only = intake.validate_only;
+    let (bytes, received_at) = (intake.body.len(), intake.received_at);
     let is_quick = intake.encoding == Encoding::Identity && intake.body.len() <= SMALL_BODY;
     let prepared = if is_quick && gateway.is_warm.load(Ordering::Relaxed) {
         prepare(&gateway, intake)
@@ -101,13 +105,20 @@ async fn take_in(gateway: Gateway, intake: Intake) -> Result<Taken, ApiError> {
         })?
     }?;
     let is_unreadable = prepared.is_unreadable;
+    let cost = Cost { events: prepared.items.len(), bytes };
+    let standing =
+        if validate_only { None } else { gateway.limits.take(&prepared.caller.allowance, cost, received_at).await };
+    let refused = standing.as_ref().filter(|standing| standing.retry_after.is_some());
     let results = if validate_only {
         validated(prepared.items)
+    } else if let Some(refused) = refused {
+        gateway.judge.metrics.rate_limited(&prepared.caller.tenant);
+        deliver::limited(&gateway, &prepared.caller.tenant, prepared.items, refused)
     } else {
         deliver::publish(&gateway, &prepared.caller.tenant, prepared.items).await
     };
     drop(prepared.reservation);
-    Ok(Taken { results, is_unreadable })
+    Ok(Taken { results, is_unreadable, standing })
 }
 
 struct Prepared {
@@ -192,7 +203,8 @@ fn caller(gateway: &Gateway, sender: Sender, in_body: &[String]) -> Result<(Call
     };
     let (caller, index) = gateway.keys.identify_any(presented.iter().chain(in_body).map(String::as_str))?;
     caller.require(KeyScope::Ingest)?;
-    let own_key = index.and_then(|index| in_body.get(index.checked_sub(presented.len())?)).map(|key| key.as_str().into());
+    let own_key =
+        index.and_then(|index| in_body.get(index.checked_sub(presented.len())?)).map(|key| key.as_str().into());
     Ok((caller, own_key))
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod auth;
 mod body;
 mod compat;
+mod cors;
 mod deliver;
 mod erasures;
 mod error;
@@ -30,6 +31,7 @@ use service_kit::Kit;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::error::ApiError;
+pub use self::cors::is_origin;
 pub use self::{
     auth::Keys,
     server::{ServerLimits, serve},
@@ -54,6 +56,7 @@ pub const ROUTES: [(&str, &str); 9] = [
 /// Puts the endpoints together. `extra` holds further routes of the process.
 pub fn router(gateway: Gateway, extra: Router, kit: &Kit) -> Router {
     let metrics = gateway.metrics.clone();
+    let cors = cors::layer(&gateway.config.cors);
     let compatible = if gateway.config.compatible.enabled { compat::router() } else { Router::new() };
     Router::new()
         .route("/", get(root::get))
@@ -68,6 +71,7 @@ pub fn router(gateway: Gateway, extra: Router, kit: &Kit) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(tower::util::option_layer(cors))
         .layer(middleware::from_fn_with_state(metrics, observe::count))
 }
 

@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{auth::Keys, smoke_limit::SmokeLimit};
 use crate::{
-    adapters::EventNames, config::GatewayConfig, dedup::Dedup, in_flight::InFlight, journeys::JourneyLookup, judge::Judge, metrics::HttpMetrics,
-    publish::Outlet, records::Records,
+    adapters::EventNames, config::GatewayConfig, dedup::Dedup, in_flight::InFlight, journeys::JourneyLookup, limits::Limits,
+    judge::Judge, metrics::HttpMetrics, publish::Outlet, records::Records,
 };
 
 /// Handle to the shared parts; cheap to clone.
@@ -32,6 +32,7 @@ pub struct Shared {
     /// What other products' clients call their events.
     pub names: Arc<EventNames>,
     pub dedup: Dedup,
+    pub limits: Limits,
     pub outlet: Outlet,
     pub in_flight: InFlight,
     pub journeys: Arc<dyn JourneyLookup>,

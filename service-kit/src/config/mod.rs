@@ -24,7 +24,7 @@ use serde_json::Value;
 pub use self::{
     error::{ConfigError, Problem},
     places::Places,
-    sections::{KeyConfig, KeyHash, KeyScope, MetricsConfig, ServiceConfig, TenantConfig, TenantsConfig},
+    sections::{KeyConfig, KeyHash, KeyScope, MetricsConfig, RateLimits, ServiceConfig, TenantConfig, TenantsConfig},
     values::{ByteSize, HumanDuration, Secret},
 };
 use self::{

@@ -1,13 +1,13 @@
 //! Sections that several services read: `service`, `metrics` and `tenants`.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, Unexpected},
 };
 
-use super::values::HumanDuration;
+use super::values::{ByteSize, HumanDuration};
 use crate::telemetry::LogFormat;
 
 /// What a label shows for a value that is not on its list.
@@ -48,7 +48,7 @@ impl MetricsConfig {
 }
 
 /// Section `tenants`: who may send, by tenant id.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TenantsConfig {
     #[serde(deserialize_with = "tenants_by_id")]
@@ -56,7 +56,7 @@ pub struct TenantsConfig {
 }
 
 /// One tenant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TenantConfig {
     /// API keys; none means that nobody can send as this tenant where keys are required.
@@ -65,16 +65,37 @@ pub struct TenantConfig {
     /// Events older than this are rejected as `timestamp_too_old`; unset means as for the tenant `default`.
     #[serde(default)]
     pub max_event_age: Option<HumanDuration>,
+    /// What all its keys together may send.
+    #[serde(default)]
+    pub limits: RateLimits,
+}
+
+/// How much may be sent; what is unset is not limited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimits {
+    pub events_per_second: Option<NonZeroU32>,
+    /// Events that may come at once; unset means 10 seconds' worth.
+    pub events_burst: Option<NonZeroU32>,
+    /// Of bodies as they are sent.
+    pub bytes_per_second: Option<ByteSize>,
+    /// Bytes that may come at once; unset means 10 seconds' worth.
+    pub bytes_burst: Option<ByteSize>,
+    /// In a calendar month, UTC.
+    pub events_per_month: Option<u64>,
 }
 
 /// One API key, known by its hash alone.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyConfig {
     /// Shown in logs and audit entries in place of the key.
     pub name: String,
     pub sha256: KeyHash,
     pub scopes: Vec<KeyScope>,
+    /// What this key may send, within its tenant's limits.
+    #[serde(default)]
+    pub limits: RateLimits,
 }
 
 /// What a key allows.

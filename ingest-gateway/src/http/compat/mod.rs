@@ -72,7 +72,8 @@ pub fn router() -> Router<Gateway> {
 fn endpoint(path: &'static str) -> MethodRouter<Gateway> {
     post(move |State(gateway): State<Gateway>, uri: Uri, headers: HeaderMap, body: Body| async move {
         let (vendor, style) = vendor_of(path);
-        let style = if style == Style::Mixpanel && wants_text(&headers, uri.query()) { Style::MixpanelText } else { style };
+        let style =
+            if style == Style::Mixpanel && wants_text(&headers, uri.query()) { Style::MixpanelText } else { style };
         receive(gateway, vendor, style, &uri, &headers, body).await
     })
 }
@@ -86,7 +87,13 @@ async fn receive(
     body: Body,
 ) -> Response {
     match take_in(gateway, vendor, uri, headers, body).await {
-        Ok(taken) => style.answer(&taken),
+        Ok(taken) => {
+            let mut response = style.answer(&taken);
+            if let Some(standing) = &taken.standing {
+                standing.put_headers(response.headers_mut());
+            }
+            response
+        }
         Err(error) => style.refusal(&error),
     }
 }

@@ -19,7 +19,7 @@ use stream_runtime::log::{
 };
 use telemetry_schemas::{AvroMessage, Codec, TtfRecord, topics};
 
-use crate::{AuthMode, GatewayConfig, JourneyLookup, Milestones, Parts, PrivacyConfig, Settings, run_with, testing};
+use crate::{AuthMode, GatewayConfig, JourneyLookup, Milestones, Parts, PrivacyConfig, Settings, TenantsSource, run_with, testing};
 
 /// The TLS provider that the client's library wants to see, although nothing here uses TLS.
 static PROVIDER: Once = Once::new();
@@ -31,6 +31,7 @@ pub struct Setup {
     pub config: GatewayConfig,
     pub tenants: TenantsConfig,
     pub privacy: PrivacyConfig,
+    pub tenants_source: Option<TenantsSource>,
     pub publisher: Option<Arc<dyn Publisher>>,
     pub journeys: Arc<dyn JourneyLookup>,
     pub extra: Router,
@@ -43,6 +44,7 @@ impl Setup {
             tenants: self.tenants.clone(),
             privacy: self.privacy.clone(),
             milestones: Milestones::default(),
+            tenants_source: self.tenants_source.clone(),
         }
     }
 }
@@ -55,6 +57,7 @@ impl Default for Setup {
             config,
             tenants: testing::tenants(),
             privacy: testing::privacy_config(),
+            tenants_source: None,
             publisher: None,
             journeys: Arc::new(Journeys::default()),
             extra: Router::new(),

@@ -9,6 +9,7 @@ mod compat;
 mod connections;
 mod document;
 mod harness;
+mod limits;
 mod malformed;
 mod people;
 mod privacy;
