@@ -158,10 +158,10 @@ impl Figures {
         if known.is_some_and(|(_, known)| known.milestones == attempt.milestones) {
             return;
         }
-        let Some(now) = snapshot::snapshot(version, user, attempt) else { return };
+        let stages = snapshot::stages(version, attempt);
         let stages_before = known.map(|(version, known)| snapshot::stages(version, known)).unwrap_or_default();
-        let segment = self.labels.segment_label(|name| now.segments.get(name).map(String::as_str));
-        for stage in &now.stages {
+        let segment = self.labels.segment_label(|name| snapshot::segment(version, user, attempt, name));
+        for stage in &stages {
             let counted = stages_before.iter().any(|known| known.id == stage.id && known.duration_ms.is_some());
             let (Some(duration), Some(figures)) =
                 (stage.duration_ms.filter(|_| !counted), figures.stages.get(&stage.id))
@@ -174,7 +174,7 @@ impl Figures {
             }
         }
         let was_completed = known.is_some_and(|(version, known)| snapshot::success_at(version, known).is_some());
-        if let Some(total) = now.total_ms.filter(|_| !was_completed) {
+        if let Some(total) = snapshot::total(version, attempt).filter(|_| !was_completed) {
             figures.completed.inc();
             figures.total.observe(seconds(total));
         }

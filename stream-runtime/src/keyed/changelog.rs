@@ -5,7 +5,12 @@ use bytes::Bytes;
 use crate::log::{NewRecord, TopicPartition};
 
 /// The record that says what the state of `key` is from now on; `None` deletes it.
-pub fn record(changelog: &TopicPartition, key: impl Into<Bytes>, state: Option<Vec<u8>>, now_ms: i64) -> NewRecord {
+pub fn record(
+    changelog: &TopicPartition,
+    key: impl Into<Bytes>,
+    state: Option<impl Into<Bytes>>,
+    now_ms: i64,
+) -> NewRecord {
     NewRecord {
         topic: changelog.topic.clone(),
         partition: Some(changelog.partition),

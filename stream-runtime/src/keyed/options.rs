@@ -125,6 +125,8 @@ pub struct KeyedOptions {
     pub retry_timeout: Duration,
     /// A restore that reads nothing for so long fails.
     pub restore_stall: Duration,
+    /// How often the local stores are written: what is committed later is read again from the changelog after a crash.
+    pub store_interval: Duration,
     /// How often the end of the changelog is noted: after a restart about so much of it is read again.
     pub position_interval: Duration,
     /// Kafka's `delete.retention.ms` of the changelog: an older store may have missed deletions.
@@ -170,6 +172,7 @@ impl KeyedOptions {
             call_timeout: Duration::from_secs(10),
             retry_timeout: Duration::from_secs(20),
             restore_stall: Duration::from_secs(60),
+            store_interval: Duration::from_secs(5),
             position_interval: Duration::from_secs(5),
             changelog_delete_retention: Duration::from_secs(24 * 3600),
             foreign_state_ttl: Duration::from_secs(3600),

@@ -1,40 +1,73 @@
-//! What a transaction has changed so far, on top of states that were looked up lately. Nothing uncommitted is on disk:
-//! dropping it undoes it.
+//! What a transaction has changed so far, on top of states that were looked up lately, some of which the local store
+//! does not have yet. Nothing uncommitted is on disk: dropping it undoes it.
 
-use std::{hash::BuildHasher, mem::size_of};
+use std::{collections::BTreeSet, hash::BuildHasher, mem::size_of};
 
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{
     Codec, Effect, KeyedProcessor, Poison, marker,
-    store::{Sealed, StoreError, TaskStore, TimerEntry},
+    store::{StoreBatch, StoreError, TaskStore, TimerEntry},
+    timers::earlier,
 };
 use crate::log::NewRecord;
+
+/// Orphans that are remembered at most until they are removed.
+const MAX_ORPHANS: usize = 10_000;
 
 /// A key and its state.
 pub struct Entry<P: KeyedProcessor> {
     pub key: P::Key,
     pub key_bytes: Bytes,
     /// The state as it is committed.
-    pub stored: Option<Sealed>,
+    pub committed: Option<Committed>,
     /// The same, decoded; only there between a flush and the end of its transaction.
     pub before: Option<P::State>,
     /// The state with what the open transaction did to it.
     pub after: Option<P::State>,
-    /// What the flush has handed to the store.
+    /// What the flush has handed to the transaction.
     pub flushed: Flush,
-    /// False while nothing has said that `after` differs from what is stored.
+    /// False while nothing has said that `after` differs from what is committed.
     changed: bool,
+    /// What the local store has, where that is not what is committed.
+    on_disk: Option<OnDisk>,
+}
+
+impl<P: KeyedProcessor> Entry<P> {
+    /// When the timer of the committed state is due.
+    pub fn due_ms(&self) -> Option<i64> {
+        self.committed.as_ref().and_then(|committed| committed.due_ms)
+    }
+
+    /// When the timer is due that stands in the store's index for this key.
+    pub fn due_on_disk(&self) -> Option<i64> {
+        self.on_disk.as_ref().map_or_else(|| self.due_ms(), |on_disk| on_disk.due_ms)
+    }
+}
+
+/// An encoded state.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    pub state: Bytes,
+    /// When its timer is due.
+    pub due_ms: Option<i64>,
+}
+
+/// What the local store has of a key.
+#[derive(Debug)]
+struct OnDisk {
+    exists: bool,
+    due_ms: Option<i64>,
 }
 
 /// What a flush has done with an entry.
 #[derive(Debug, Default)]
 pub enum Flush {
-    /// It was not flushed, or came out as it was stored.
+    /// It was not flushed, or came out as it is committed.
     #[default]
     Same,
-    Put(Sealed),
+    Put(Committed),
     Deleted,
 }
 
@@ -90,13 +123,18 @@ impl<P: KeyedProcessor> Generation<P> {
 
 /// About how much memory an entry takes: a decoded state is taken for twice its bytes.
 fn size_of_entry<P: KeyedProcessor>(entry: &Entry<P>) -> usize {
-    size_of::<Entry<P>>() + entry.key_bytes.len() + 3 * entry.stored.as_ref().map_or(100, |sealed| sealed.state().len())
+    size_of::<Entry<P>>()
+        + entry.key_bytes.len()
+        + 3 * entry.committed.as_ref().map_or(100, |committed| committed.state.len())
 }
 
 /// The changes of one task, and the states it has looked up lately.
 ///
 /// States stay for a while after their transaction: a user's events come in bursts. They are kept in two
 /// generations. When the recent one is full it becomes the older one, and what was not touched meanwhile is let go.
+///
+/// What is committed is in the changelog; the local store gets it later ([`Overlay::write`]), once for several changes of
+/// a key. Until then it stays in the recent generation, its timers beside it.
 pub struct Overlay<P: KeyedProcessor> {
     /// What was touched lately, by the open transaction above all.
     recent: Generation<P>,
@@ -106,8 +144,14 @@ pub struct Overlay<P: KeyedProcessor> {
     changed: Vec<Place>,
     /// Records that tell of poison records.
     pub rejected: Vec<NewRecord>,
-    /// Timers in the index that no state wants.
-    pub orphans: Vec<TimerEntry>,
+    /// What the store does not have yet.
+    behind: Vec<Place>,
+    /// Committed timers that are not in the store's index.
+    timers: BTreeSet<(i64, Place)>,
+    /// Those of them that have fired in the open transaction.
+    fired: Vec<(i64, Place)>,
+    /// Timers in the store's index that no state wants.
+    orphans: Vec<TimerEntry>,
     /// About how much the open transaction holds.
     bytes: usize,
 }
@@ -120,14 +164,17 @@ impl<P: KeyedProcessor> Default for Overlay<P> {
             hasher: DefaultHashBuilder::default(),
             changed: Vec::new(),
             rejected: Vec::new(),
+            behind: Vec::new(),
+            timers: BTreeSet::new(),
+            fired: Vec::new(),
             orphans: Vec::new(),
             bytes: 0,
         }
     }
 }
 
-/// Where an entry is until the transaction ends.
-#[derive(Debug, Clone, Copy)]
+/// Where an entry is in the recent generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(usize);
 
 impl<P: KeyedProcessor> Overlay<P> {
@@ -146,7 +193,7 @@ impl<P: KeyedProcessor> Overlay<P> {
     }
 
     pub fn entry(&mut self, place: Place) -> &mut Entry<P> {
-        self.recent.entries[place.0].as_mut().expect("a place is of an entry until the transaction ends")
+        self.recent.entries[place.0].as_mut().expect("an entry stays in its place until the generation grows old")
     }
 
     /// Notes what was done to an entry, by an input of this many bytes.
@@ -175,36 +222,138 @@ impl<P: KeyedProcessor> Overlay<P> {
 
     /// True when a transaction has nothing to write of it.
     pub fn is_empty(&self) -> bool {
-        self.rejected.is_empty() && self.orphans.is_empty() && self.changed.is_empty()
+        self.rejected.is_empty() && self.changed.is_empty()
     }
 
-    /// The entries that may differ from what is stored, in the order of their first change.
+    /// The entries that may differ from what is committed, in the order of their first change.
     pub fn changed(&self) -> Vec<Place> {
         self.changed.clone()
     }
 
-    /// Takes what was flushed as stored. At most about `limit` bytes of states are kept for the next transactions.
-    pub fn committed(&mut self, limit: usize) {
-        for place in self.changed() {
-            let entry = self.entry(place);
-            match std::mem::take(&mut entry.flushed) {
-                Flush::Same => {}
-                Flush::Put(sealed) => entry.stored = Some(sealed),
-                Flush::Deleted => entry.stored = None,
-            }
+    /// Takes up to `limit` timers due at or before `until_ms` that the store's index does not have.
+    pub fn take_due(&mut self, until_ms: i64, limit: usize) -> Vec<Place> {
+        let before = self.fired.len();
+        while self.fired.len() - before < limit
+            && let Some(timer) = self.timers.first().copied().filter(|(due_ms, _)| *due_ms <= until_ms)
+        {
+            self.timers.remove(&timer);
+            self.fired.push(timer);
+        }
+        self.fired[before..].iter().map(|(_, place)| *place).collect()
+    }
+
+    /// When the first timer is due that the store's index does not have.
+    pub fn next_due(&self) -> Option<i64> {
+        self.timers.first().map(|(due_ms, _)| *due_ms)
+    }
+
+    /// Notes an entry of the store's index that no state wants: it goes with the next write.
+    pub fn note_orphan(&mut self, timer: TimerEntry) {
+        self.orphans.push(timer);
+    }
+
+    /// Takes what was flushed as committed. Returns when the first timer is due that was looked at but stands as it was.
+    pub fn committed(&mut self) -> Option<i64> {
+        let changed = std::mem::take(&mut self.changed);
+        for place in &changed {
+            let entry = self.recent.entries[place.0].as_mut().expect("what was changed stays in its place");
             entry.before = None;
             entry.changed = false;
+            let now = match std::mem::take(&mut entry.flushed) {
+                Flush::Same => continue,
+                Flush::Put(committed) => Some(committed),
+                Flush::Deleted => None,
+            };
+            if let Some(due_ms) = entry.due_ms() {
+                self.timers.remove(&(due_ms, *place));
+            }
+            let was = std::mem::replace(&mut entry.committed, now);
+            if entry.on_disk.is_none() {
+                entry.on_disk =
+                    Some(OnDisk { exists: was.is_some(), due_ms: was.and_then(|committed| committed.due_ms) });
+                self.behind.push(*place);
+            }
+            self.await_timer(*place);
         }
+        let mut left = None;
+        for timer in std::mem::take(&mut self.fired) {
+            if self.await_timer(timer.1) == Some(timer.0) {
+                left = earlier(left, Some(timer.0));
+            }
+        }
+        self.changed = changed;
         self.end_transaction();
-        if self.recent.bytes > limit / 2 {
+        left
+    }
+
+    /// Remembers the timer of an entry when the store's index does not have it.
+    fn await_timer(&mut self, place: Place) -> Option<i64> {
+        let entry = self.entry(place);
+        let (due_ms, on_disk) = (entry.due_ms(), entry.due_on_disk());
+        let due_ms = due_ms.filter(|_| due_ms != on_disk)?;
+        self.timers.insert((due_ms, place));
+        Some(due_ms)
+    }
+
+    /// Undoes what the open transaction did.
+    pub fn roll_back(&mut self, codec: &impl Codec<P>) -> Result<(), LookupError> {
+        for place in self.changed() {
+            let entry = self.entry(place);
+            entry.after = decode(entry.committed.as_ref(), codec)?;
+            entry.before = None;
+            entry.flushed = Flush::Same;
+            entry.changed = false;
+        }
+        self.timers.extend(self.fired.drain(..));
+        self.end_transaction();
+        Ok(())
+    }
+
+    /// True when the store lacks something, or has something it should not have.
+    pub fn is_behind(&self) -> bool {
+        !self.behind.is_empty() || !self.orphans.is_empty()
+    }
+
+    /// True when more than about half of `limit` bytes are taken by what was touched lately.
+    pub fn is_full(&self, limit: usize) -> bool {
+        self.recent.bytes > limit / 2 || self.orphans.len() >= MAX_ORPHANS
+    }
+
+    /// Hands what is committed to the store.
+    pub fn write(&mut self, store: &TaskStore, batch: &mut StoreBatch<'_>) {
+        // In front of the states: one of them may want just such a timer.
+        for orphan in self.orphans.drain(..) {
+            batch.forget(store, orphan);
+        }
+        for place in std::mem::take(&mut self.behind) {
+            let entry = self.entry(place);
+            let Some(on_disk) = entry.on_disk.take() else { continue };
+            match &entry.committed {
+                Some(Committed { state, due_ms }) => {
+                    batch.put(store, &entry.key_bytes, state, on_disk.due_ms, *due_ms);
+                }
+                None if on_disk.exists => batch.delete(store, &entry.key_bytes, on_disk.due_ms),
+                None => {}
+            }
+        }
+        self.timers.clear();
+    }
+
+    /// Lets go of states so that those at hand take about `limit` bytes. Only between transactions, after a write.
+    pub fn let_go(&mut self, limit: usize) {
+        if self.recent.bytes > limit / 2 && self.changed.is_empty() && self.behind.is_empty() {
             std::mem::swap(&mut self.recent, &mut self.older);
             self.recent.clear();
         }
     }
 
-    /// Forgets everything: what the transaction did, and what was looked up.
+    /// Forgets everything: what the transaction did, what was looked up, and what the store does not have.
     pub fn clear(&mut self) {
         self.end_transaction();
+        self.fired.clear();
+        self.timers.clear();
+        self.behind.clear();
+        self.orphans.clear();
         self.recent.clear();
         self.older.clear();
     }
@@ -212,9 +361,15 @@ impl<P: KeyedProcessor> Overlay<P> {
     fn end_transaction(&mut self) {
         self.changed.clear();
         self.rejected.clear();
-        self.orphans.clear();
         self.bytes = 0;
     }
+}
+
+fn decode<P: KeyedProcessor>(
+    committed: Option<&Committed>,
+    codec: &impl Codec<P>,
+) -> Result<Option<P::State>, LookupError> {
+    committed.map(|committed| codec.decode_state(&committed.state)).transpose().map_err(LookupError::Undecodable)
 }
 
 fn load<P: KeyedProcessor>(
@@ -227,9 +382,11 @@ fn load<P: KeyedProcessor>(
         return Err(LookupError::Key(Poison { code: "key_malformed", message }));
     }
     let key = codec.decode_key(key_bytes).map_err(LookupError::Key)?;
-    let stored = store.get(key_bytes)?;
-    let state = stored.as_ref().map(|sealed| codec.decode_state(sealed.state())).transpose();
-    let after = state.map_err(LookupError::Undecodable)?;
+    let committed = store
+        .get(key_bytes)?
+        .map(|sealed| Committed { state: Bytes::copy_from_slice(sealed.state()), due_ms: sealed.due_ms() });
+    let after = decode(committed.as_ref(), codec)?;
     let key_bytes = Bytes::copy_from_slice(key_bytes);
-    Ok(Entry { key, key_bytes, stored, before: None, after, flushed: Flush::Same, changed: false })
+    let (before, flushed) = (None, Flush::Same);
+    Ok(Entry { key, key_bytes, committed, before, after, flushed, changed: false, on_disk: None })
 }

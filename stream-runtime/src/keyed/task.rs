@@ -7,11 +7,11 @@ use super::{
     due::DueHeader,
     inputs::{self, InputMarks},
     marker,
-    overlay::{Flush, LookupError, Overlay},
+    overlay::{Committed, Flush, LookupError, Overlay, Place},
     restore::Restored,
     scan::{Scan, Scanner},
-    store::{ChangelogId, Meta, Sealed, StoreBatch, TaskStore, TimerEntry},
-    timers::Timers,
+    store::{ChangelogId, Meta, StoreBatch, TaskStore},
+    timers::{Timers, earlier},
 };
 use crate::{
     log::{Isolation, NewRecord, NextOffset, RecordRef, TopicPartition, Verdict},
@@ -46,6 +46,8 @@ pub struct Task<P: KeyedProcessor> {
     changelog: TopicPartition,
     /// Shows what was stored when it was activated.
     scan: Option<Scan>,
+    /// `meta` is not in the store yet.
+    is_meta_behind: bool,
     /// An end of the changelog from before the open transaction, stored when that is committed.
     changelog_end: Option<i64>,
     asked_for_end: Option<Instant>,
@@ -66,6 +68,7 @@ impl<P: KeyedProcessor> Task<P> {
             meta: None,
             changelog: TopicPartition::new(changelog, partition),
             scan: None,
+            is_meta_behind: false,
             changelog_end: None,
             asked_for_end: None,
             missed: false,
@@ -149,9 +152,11 @@ impl<P: KeyedProcessor> Task<P> {
         std::mem::take(&mut self.missed)
     }
 
-    /// Takes the store out of use: it will be restored, and its inputs read from where they are committed.
+    /// Takes the store out of use: it will be restored, what it lacks included, and its inputs read from where they are
+    /// committed.
     pub fn deactivate(&mut self) {
         self.overlay.clear();
+        self.is_meta_behind = false;
         self.scan = None;
         self.meta = None;
         self.held = false;
@@ -162,14 +167,14 @@ impl<P: KeyedProcessor> Task<P> {
     }
 
     /// Drops what the open transaction has changed.
-    pub fn roll_back(&mut self) -> anyhow::Result<()> {
-        self.overlay.clear();
+    pub fn roll_back<C: Codec<P>>(&mut self, codec: &C) -> anyhow::Result<()> {
+        self.overlay.roll_back(codec)?;
         self.changelog_end = None;
         for input in &mut self.inputs {
             input.roll_back();
         }
         let next_due = self.store.next_due(self.timers.rewind())?;
-        self.timers.rolled_back(next_due);
+        self.timers.rolled_back(earlier(next_due, self.overlay.next_due()));
         Ok(())
     }
 
@@ -230,31 +235,35 @@ impl<P: KeyedProcessor> Task<P> {
         complete_until_ms: i64,
         limit: usize,
     ) -> anyhow::Result<usize> {
-        let due = self.store.due_timers(self.timers.cursor(), complete_until_ms, limit)?;
-        for entry in &due {
-            self.fire_one(shared, ctx, entry, complete_until_ms)?;
+        let waiting = self.overlay.take_due(complete_until_ms, limit);
+        for place in &waiting {
+            self.fire_one(shared, ctx, *place, complete_until_ms)?;
+        }
+        let due = self.store.due_timers(self.timers.cursor(), complete_until_ms, limit - waiting.len())?;
+        for timer in &due {
+            let place = self.overlay.touch(timer.key(), &self.store, &*shared.codec)?;
+            let entry = self.overlay.entry(place);
+            if entry.due_on_disk() != Some(timer.due_ms()) {
+                // A restore leaves entries that no state wants.
+                self.overlay.note_orphan(timer.clone());
+            } else if entry.due_ms() == Some(timer.due_ms()) {
+                self.fire_one(shared, ctx, place, complete_until_ms)?;
+            }
         }
         let last = due.last().cloned();
         let next_due = self.store.next_due(last.as_ref().or(self.timers.cursor()))?;
-        self.timers.fired(last, next_due);
-        Ok(due.len())
+        self.timers.fired(last, earlier(next_due, self.overlay.next_due()));
+        Ok(waiting.len() + due.len())
     }
 
     fn fire_one<C: Codec<P>>(
         &mut self,
         shared: &Shared<P, C>,
         ctx: Context,
-        timer: &TimerEntry,
+        place: Place,
         complete_until_ms: i64,
     ) -> anyhow::Result<()> {
         let processor = &*shared.processor;
-        // A restore leaves entries that no state wants: they go without a look into the state.
-        let stored = self.store.get(timer.key())?;
-        if stored.as_ref().and_then(Sealed::due_ms) != Some(timer.due_ms()) {
-            self.overlay.orphans.push(timer.clone());
-            return Ok(());
-        }
-        let place = self.overlay.touch(timer.key(), &self.store, &*shared.codec)?;
         let touched = self.overlay.entry(place);
         // Records of the same transaction may have moved or ended it.
         let wanted = touched.after.as_ref().and_then(|state| processor.next_due(state));
@@ -286,13 +295,12 @@ impl<P: KeyedProcessor> Task<P> {
         self.changelog_end.is_some()
     }
 
-    /// Produces what was changed, and adds the same to the store's batch. Returns the number of records.
+    /// Produces what was changed.
     pub fn flush<C: Codec<P>>(
         &mut self,
         shared: &Shared<P, C>,
         ctx: Context,
         produce: &mut dyn FnMut(&NewRecord) -> Result<(), Setback>,
-        batch: &mut StoreBatch<'_>,
     ) -> Result<Flushed, Setback> {
         let Some(meta) = self.meta.as_ref().filter(|_| self.is_changed()) else { return Ok(Flushed::default()) };
         let (processor, codec) = (&*shared.processor, &*shared.codec);
@@ -313,42 +321,41 @@ impl<P: KeyedProcessor> Task<P> {
         for place in self.overlay.changed() {
             let entry = self.overlay.entry(place);
             // Decoded once more: a copy kept from the first touch on would cost as much for every key, changed or not.
-            let before = entry.stored.as_ref().map(|sealed| codec.decode_state(sealed.state())).transpose();
+            let before = entry.committed.as_ref().map(|committed| codec.decode_state(&committed.state)).transpose();
             entry.before = before.map_err(|poison| Setback::new(Verdict::Fatal, poison.to_string()))?;
             processor.on_flush(&ctx, &entry.key, entry.before.as_ref(), &mut entry.after, &mut outputs);
             for output in outputs.drain(..) {
                 codec.encode_output(&output, &mut records);
             }
-            let old_due = entry.stored.as_ref().and_then(Sealed::due_ms);
-            let value = match &entry.after {
+            let written = match &entry.after {
                 Some(state) => {
-                    let bytes = codec.encode_state(state);
-                    let due = processor.next_due(state);
-                    let same =
-                        entry.stored.as_ref().is_some_and(|stored| stored.state() == bytes && stored.due_ms() == due);
-                    if same {
-                        None
-                    } else {
-                        entry.flushed = Flush::Put(batch.put(&self.store, &entry.key_bytes, &bytes, old_due, due));
-                        flushed.first_due_ms = earlier(flushed.first_due_ms, due);
-                        Some(Some((bytes, due)))
-                    }
+                    let now = Committed { state: codec.encode_state(state).into(), due_ms: processor.next_due(state) };
+                    let is_same = entry
+                        .committed
+                        .as_ref()
+                        .is_some_and(|committed| committed.due_ms == now.due_ms && committed.state == now.state);
+                    (!is_same).then_some(Flush::Put(now))
                 }
-                None if entry.stored.is_some() => {
-                    batch.delete(&self.store, &entry.key_bytes, old_due);
-                    entry.flushed = Flush::Deleted;
-                    Some(None)
-                }
-                None => None,
+                None => entry.committed.is_some().then_some(Flush::Deleted),
             };
-            if let Some(value) = value {
-                let (state, due) = value.unzip();
-                let mut record = changelog::record(&self.changelog, entry.key_bytes.clone(), state, ctx.now_ms);
-                if let Some(due) = due {
-                    header.add(&mut record, due);
+            if let Some(written) = written {
+                let state = match &written {
+                    Flush::Put(now) => Some(now),
+                    Flush::Same | Flush::Deleted => None,
+                };
+                let mut record = changelog::record(
+                    &self.changelog,
+                    entry.key_bytes.clone(),
+                    state.map(|now| now.state.clone()),
+                    ctx.now_ms,
+                );
+                if let Some(now) = state {
+                    header.add(&mut record, now.due_ms);
+                    flushed.first_due_ms = earlier(flushed.first_due_ms, now.due_ms);
                 }
                 record.headers.extend(mark.take());
                 records.push(record);
+                entry.flushed = written;
             }
             flushed.records += records.len();
             for record in records.drain(..) {
@@ -359,34 +366,53 @@ impl<P: KeyedProcessor> Task<P> {
             produce(record)?;
         }
         flushed.records += self.overlay.rejected.len();
-        for orphan in &self.overlay.orphans {
-            batch.forget(&self.store, orphan.clone());
-        }
 
         meta.changelog_position = self.changelog_end.unwrap_or(meta.changelog_position);
         meta.written_at_ms = ctx.now_ms;
         meta.inputs = marks;
-        batch.describe(&self.store, &meta);
         flushed.meta = Some(meta);
         Ok(flushed)
     }
 
-    /// Notes that what was flushed is committed and in the store.
-    /// At most about `cache_bytes` of states are kept at hand for the next transactions.
-    pub fn committed(&mut self, processor: &P, flushed: Flushed, cache_bytes: usize) {
+    /// Notes that what was flushed is committed.
+    pub fn committed(&mut self, processor: &P, flushed: Flushed) {
         for place in self.overlay.changed() {
             let entry = self.overlay.entry(place);
             processor.observe_committed(self.partition, &entry.key, entry.before.as_ref(), entry.after.as_ref());
         }
-        self.overlay.committed(cache_bytes);
+        let left = self.overlay.committed();
         self.changelog_end = None;
         for input in &mut self.inputs {
             input.commit();
         }
         if flushed.meta.is_some() {
             self.meta = flushed.meta;
+            self.is_meta_behind = true;
         }
-        self.timers.committed(flushed.first_due_ms);
+        self.timers.committed(earlier(flushed.first_due_ms, left));
+    }
+
+    /// True when the store lacks something that is committed.
+    pub fn is_behind(&self) -> bool {
+        self.is_active() && (self.is_meta_behind || self.overlay.is_behind())
+    }
+
+    /// True when the store should be written before more states are looked up, which may take about `cache_bytes`.
+    pub fn is_full(&self, cache_bytes: usize) -> bool {
+        self.is_active() && self.overlay.is_full(cache_bytes)
+    }
+
+    /// Hands what is committed to the store.
+    pub fn write(&mut self, batch: &mut StoreBatch<'_>) {
+        let Some(meta) = &self.meta else { return };
+        self.overlay.write(&self.store, batch);
+        batch.describe(&self.store, meta);
+        self.is_meta_behind = false;
+    }
+
+    /// Lets go of states that were not touched lately; see [`Overlay::let_go`].
+    pub fn let_go(&mut self, cache_bytes: usize) {
+        self.overlay.let_go(cache_bytes);
     }
 
     /// Next offsets of every input, whether it moved or not.
@@ -402,11 +428,4 @@ pub struct Flushed {
     /// The earliest timer that was set.
     first_due_ms: Option<i64>,
     meta: Option<Meta>,
-}
-
-fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
 }

@@ -316,6 +316,7 @@ fn options(setup: &Setup, clock: &ManualClock) -> KeyedOptions {
         call_timeout: CALL,
         retry_timeout: CALL,
         restore_stall: CALL,
+        store_interval: Duration::ZERO,
         position_interval: Duration::ZERO,
         changelog_delete_retention: Duration::from_secs(24 * 3600),
         foreign_state_ttl: Duration::from_secs(3600),

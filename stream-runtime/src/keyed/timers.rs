@@ -106,6 +106,11 @@ impl Timers {
     }
 }
 
+/// The earlier of two due times, where there are any.
+pub fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    a.into_iter().chain(b).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -90,6 +90,7 @@ pub struct Worker<P: KeyedProcessor, C: Codec<P>> {
     lag: LagMember,
     transaction_age: Age,
     state_measured: Option<Instant>,
+    stores_written: Option<Instant>,
     foreign_since: Option<Instant>,
     ready: ReadyHandle,
     check: CheckHandle,
@@ -147,6 +148,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             opened: None,
             open_records: 0,
             state_measured: None,
+            stores_written: None,
             foreign_since: None,
             shared,
         })
@@ -193,6 +195,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         if self.is_commit_due() {
             self.commit()?;
         }
+        self.write_stores_when_due()?;
         self.tell_lag();
         self.measure_state();
         self.delete_foreign_stores()?;
@@ -254,6 +257,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     pub fn close(mut self) -> anyhow::Result<()> {
         self.restore = None;
         self.commit()?;
+        self.write_stores(Task::is_behind)?;
         self.progress.clone().end();
         Ok(())
     }

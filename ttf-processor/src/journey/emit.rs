@@ -9,7 +9,7 @@ use telemetry_schemas::{
 
 use super::{
     deadlines::{self, Breach, Outcome},
-    plan::Journeys,
+    plan::{Journeys, Version},
     snapshot::{Snapshot, snapshot},
 };
 
@@ -77,9 +77,11 @@ fn emit_attempt(
     let Some(version) = journeys.version(&attempt.journey, attempt.journey_version) else { return };
     let Some(content) = snapshot(version, user, attempt) else { return };
     let version_before = before.and_then(|(_, known)| journeys.version(&known.journey, known.journey_version));
-    let content_before = before.zip(version_before).and_then(|((user, known), version)| snapshot(version, user, known));
+    let content_before =
+        || before.zip(version_before).and_then(|((user, known), version)| snapshot(version, user, known));
 
-    let changed = content_before.as_ref() != Some(&content);
+    let changed = before.is_some_and(|(_, known)| is_moved(version, known, attempt))
+        || content_before().as_ref() != Some(&content);
     if changed {
         attempt.revision += 1;
     }
@@ -104,6 +106,12 @@ fn emit_attempt(
     for (judged, firing) in attempt.deadlines.iter_mut().zip(firing) {
         judged.firing = firing;
     }
+}
+
+/// Whether a milestone has another time: then the content differs, without a closer look.
+fn is_moved(version: &Version, before: &AttemptState, after: &AttemptState) -> bool {
+    let at = |attempt: &AttemptState, milestone: &str| attempt.milestones.get(milestone).map(|known| known.at);
+    version.milestones.iter().any(|milestone| at(before, milestone) != at(after, milestone))
 }
 
 /// What is to be said about a level that stood like this and now stands like that.

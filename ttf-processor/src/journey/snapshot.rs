@@ -34,7 +34,7 @@ pub struct Snapshot {
 pub fn snapshot(version: &Version, user: &JourneyState, attempt: &AttemptState) -> Option<Snapshot> {
     let signup_at = attempt.milestones.get(version.start())?.at;
     let completed_at = success_at(version, attempt);
-    let total_ms = completed_at.map(|at| never_negative(at.since(signup_at)));
+    let total_ms = total(version, attempt);
     Some(Snapshot {
         journey_version: version.version,
         status: status(version, attempt),
@@ -60,6 +60,12 @@ pub fn snapshot(version: &Version, user: &JourneyState, attempt: &AttemptState) 
 /// When success was reached, by event time.
 pub fn success_at(version: &Version, attempt: &AttemptState) -> Option<EventTime> {
     attempt.milestones.get(version.goal()).map(|success| success.at)
+}
+
+/// From signup to success; `None` until both are known.
+pub fn total(version: &Version, attempt: &AttemptState) -> Option<Millis> {
+    let signup_at = attempt.milestones.get(version.start())?.at;
+    Some(never_negative(success_at(version, attempt)?.since(signup_at)))
 }
 
 /// Success counts at any time; abandonment is only a label for its absence.
@@ -116,6 +122,17 @@ pub fn stages(version: &Version, attempt: &AttemptState) -> Vec<StageResult> {
 
 fn never_negative(duration: Millis) -> Millis {
     duration.max(Millis(0))
+}
+
+/// The value of a segment this version asks for.
+pub fn segment<'a>(
+    version: &Version,
+    user: &'a JourneyState,
+    attempt: &'a AttemptState,
+    name: &str,
+) -> Option<&'a str> {
+    let winner = earliest(attempt.segments.get(name), user.segments.get(name))?;
+    version.segments.contains(name).then_some(winner.value.as_str())
 }
 
 /// Per name the earlier of what the attempt's own events and the user's `identify` events say.

@@ -18,23 +18,13 @@ impl<'a> StoreBatch<'a> {
         Self { stores, batch: stores.database.batch().durability(Some(PersistMode::Buffer)) }
     }
 
-    /// Sets a state; `old_due` and `due` are the timers of the state before and of this one. Returns it as it will be
-    /// stored.
-    pub fn put(
-        &mut self,
-        task: &TaskStore,
-        key: &[u8],
-        state: &[u8],
-        old_due: Option<i64>,
-        due: Option<i64>,
-    ) -> Sealed {
-        let sealed = Sealed::new(key, state, due);
-        self.batch.insert(&task.keyspace, state_key(key), sealed.bytes());
+    /// Sets a state; `old_due` and `due` are the timers of the state before and of this one.
+    pub fn put(&mut self, task: &TaskStore, key: &[u8], state: &[u8], old_due: Option<i64>, due: Option<i64>) {
+        self.batch.insert(&task.keyspace, state_key(key), Sealed::seal(key, state, due));
         if old_due != due {
             self.remove_timer(task, key, old_due);
             self.insert_timer(task, key, due);
         }
-        sealed
     }
 
     /// Sets a state that is sealed already, at its place in the store.

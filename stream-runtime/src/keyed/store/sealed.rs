@@ -29,16 +29,6 @@ impl Sealed {
         bytes.extend_from_slice(state);
     }
 
-    /// The state of `key` as it is to be stored.
-    pub fn new(key: &[u8], state: &[u8], due_ms: Option<i64>) -> Self {
-        Self(Self::seal(key, state, due_ms).into())
-    }
-
-    /// What is stored. Shared, not copied.
-    pub fn bytes(&self) -> Slice {
-        self.0.clone()
-    }
-
     /// Checks what was stored for `key`; says what is wrong with it, without its content.
     pub fn open(key: &[u8], bytes: Slice) -> Result<Self, String> {
         if bytes.len() < HEADER {

@@ -37,6 +37,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
                 tracing::info!(member = self.id, count = partitions.len(), "partitions are revoked");
                 self.restore = None;
                 self.commit()?;
+                self.write_stores(Task::is_behind)?;
                 self.give_up(&partitions)?;
             }
             Polled::Lost(partitions) => {

@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use super::{Codec, Context, KeyedProcessor, Precedence, STALE_PATIENCE, Shared, Task, Worker};
 use crate::{
-    keyed::{store::StoreBatch, task::Flushed},
+    keyed::task::Flushed,
     log::{LogError, Position, TopicPartition, Verdict},
     positions::InputPosition,
     transaction::{Recovery, Setback, consumer_error, membership_event},
 };
 
 impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
-    /// Commits outputs, changelog and offsets as one, then writes the stores. Does nothing when nothing changed.
+    /// Commits outputs, changelog and offsets as one. Does nothing when nothing changed. The stores are written now and
+    /// then.
     pub fn commit(&mut self) -> anyhow::Result<()> {
         self.opened = None;
         self.open_records = 0;
@@ -23,31 +24,50 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         let ctx = Context { now_ms: shared.options.clock.now_ms() };
         // A log that does not answer about one is not asked about the others.
         let _ = self.tasks.values_mut().all(|task| task.note_changelog_end(&shared));
-        let mut batch = shared.stores.batch();
-        let flushed = match self.transact(&shared, ctx, &mut batch) {
+        let flushed = match self.transact(&shared, ctx) {
             Ok(flushed) => flushed,
             Err(setback) => return self.recover(setback),
         };
         fail::fail_point!("keyed::after_commit");
+        for (task, flushed) in self.tasks.values_mut().zip(flushed) {
+            shared.metrics.records_out.inc_by(flushed.records as u64);
+            task.committed(&shared.processor, flushed);
+        }
+        shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
+        self.write_stores_when_due()
+    }
+
+    /// Writes the stores that have waited, or whose changes take much memory.
+    pub(super) fn write_stores_when_due(&mut self) -> anyhow::Result<()> {
+        let options = &self.shared.options;
+        let cache_bytes = options.cache_bytes / (options.workers * self.tasks.len()).max(1);
+        let is_time = self.stores_written.is_none_or(|at| at.elapsed() >= options.store_interval);
+        self.write_stores(|task| (is_time && task.is_behind()) || task.is_full(cache_bytes))?;
+        if is_time {
+            self.stores_written = Some(Instant::now());
+        }
+        self.tasks.values_mut().for_each(|task| task.let_go(cache_bytes));
+        Ok(())
+    }
+
+    /// Writes what is committed to the stores of these tasks.
+    pub(super) fn write_stores(&mut self, wanted: impl Fn(&Task<P>) -> bool) -> anyhow::Result<()> {
+        let shared = self.shared.clone();
+        let mut batch = shared.stores.batch();
+        for task in self.tasks.values_mut().filter(|task| wanted(task)) {
+            task.write(&mut batch);
+        }
+        if batch.len() == 0 {
+            return Ok(());
+        }
         fail::fail_point!("keyed::before_store");
         batch.commit()?;
         fail::fail_point!("keyed::after_store");
-        let cache_bytes = shared.options.cache_bytes / (shared.options.workers * self.tasks.len()).max(1);
-        for (task, flushed) in self.tasks.values_mut().zip(flushed) {
-            shared.metrics.records_out.inc_by(flushed.records as u64);
-            task.committed(&shared.processor, flushed, cache_bytes);
-        }
-        shared.metrics.commit_duration.observe(started.elapsed().as_secs_f64());
         Ok(())
     }
 
     /// Runs the transaction up to the acknowledged commit.
-    fn transact(
-        &mut self,
-        shared: &Shared<P, C>,
-        ctx: Context,
-        batch: &mut StoreBatch<'_>,
-    ) -> Result<Vec<Flushed>, Setback> {
+    fn transact(&mut self, shared: &Shared<P, C>, ctx: Context) -> Result<Vec<Flushed>, Setback> {
         if self.subscription.assignment_lost() {
             return Err(Setback::new(Verdict::Stale, "the assignment is lost"));
         }
@@ -59,7 +79,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         let mut flushed = Vec::with_capacity(self.tasks.len());
         let Self { writer, tasks, .. } = self;
         for task in tasks.values_mut() {
-            flushed.push(task.flush(shared, ctx, &mut |record| writer.produce(record), batch)?);
+            flushed.push(task.flush(shared, ctx, &mut |record| writer.produce(record))?);
         }
         fail::fail_point!("keyed::after_produce");
         // Every partition of the worker, also those that did not move: offsets are what fences a zombie.
@@ -98,7 +118,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
     fn rewind(&mut self) -> anyhow::Result<()> {
         let mut to: Vec<(TopicPartition, Position)> = Vec::new();
         for task in self.tasks.values_mut().filter(|task| task.is_active()) {
-            task.roll_back()?;
+            task.roll_back(&*self.shared.codec)?;
             to.extend(task.inputs.iter().map(InputPosition::place));
         }
         self.precedence.values_mut().for_each(Precedence::start_over);

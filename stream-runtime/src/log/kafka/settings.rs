@@ -46,8 +46,11 @@ const ALIASES: [(&str, &str); 6] = [
 const DEFAULT_MESSAGE_LIMIT: usize = 1_000_000;
 /// An open transaction holds back every reader of committed records: not for longer than this.
 const TRANSACTION_TIMEOUT_MS: u64 = 10_000;
-/// librdkafka wants to take in any fetch whole: stay below its `receive.message.max.bytes` of 100 MB.
-const MAX_FETCH_BYTES: usize = 64 * 1024 * 1024;
+/// What may be read ahead at most.
+const MAX_PREFETCH_BYTES: usize = 64 * 1024 * 1024;
+/// Of one partition in one fetch. What is fetched at once comes compressed and is unpacked at once: many megabytes of it
+/// leave every cache before they are looked at, and the pages that hold them are new each time.
+const PARTITION_FETCH_BYTES: usize = 256 * 1024;
 
 /// What every client is made from.
 #[derive(Debug, Clone)]
@@ -173,12 +176,12 @@ impl Settings {
     }
 
     fn consumer(&self, prefetch_bytes: usize, fetch_wait_ms: &str, ours: &[(&str, &str)]) -> ClientConfig {
-        let prefetch = prefetch_bytes.clamp(64 * 1024, MAX_FETCH_BYTES);
-        let (kbytes, fetch) = ((prefetch / 1024).to_string(), prefetch.max(DEFAULT_MESSAGE_LIMIT).to_string());
-        let partition = prefetch.min(1024 * 1024).to_string();
+        let prefetch = prefetch_bytes.clamp(64 * 1024, MAX_PREFETCH_BYTES);
+        let (kbytes, fetch) = ((prefetch / 1024).to_string(), DEFAULT_MESSAGE_LIMIT.to_string());
+        let partition = prefetch.min(PARTITION_FETCH_BYTES).to_string();
         let defaults = [
             ("queued.max.messages.kbytes", kbytes.as_str()),
-            ("queued.min.messages", "20000"),
+            ("queued.min.messages", "5000"),
             // The default of a second stalls a fast reader whenever its queue was full once.
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.wait.max.ms", fetch_wait_ms),
