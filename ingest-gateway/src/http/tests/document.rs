@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use telemetry_schemas::json_schema::{batch_schema, event_schema};
 
 use super::harness::{Running, answer, start, track};
-use crate::http::{ROUTES, openapi::DOCUMENT};
+use crate::http::{ROUTES, compat, openapi::DOCUMENT};
 
 fn document() -> Value {
     serde_json::from_str(DOCUMENT).expect("the document is JSON")
@@ -44,8 +44,9 @@ fn the_paths_are_those_of_the_router() {
             methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone()))
         })
         .collect();
-    let routed = ROUTES.map(|(method, path)| (method.to_owned(), path.to_owned()));
-    assert_eq!(documented, BTreeSet::from(routed));
+    let compatible = compat::PATHS.map(|path| ("POST", path));
+    let routed = ROUTES.into_iter().chain(compatible).map(|(method, path)| (method.to_owned(), path.to_owned()));
+    assert_eq!(documented, routed.collect());
 }
 
 #[test]
@@ -111,6 +112,12 @@ async fn the_answers_are_as_documented() {
         let erasure = gateway.post_to("/api/v1/privacy/erasures").body(body);
         let (status, erased) = answer(erasure.send().await.unwrap()).await;
         assert_documented("/api/v1/privacy/erasures", "post", status, &erased);
+    }
+    for path in compat::PATHS {
+        for body in [json!({"event": "e", "distinct_id": "u", "userId": "u"}).to_string(), "{".to_owned(), "[17]".to_owned()] {
+            let (status, answered) = answer(gateway.post_to(path).body(body).send().await.unwrap()).await;
+            assert_documented(path, "post", status, &answered);
+        }
     }
     let metrics = gateway.get("/metrics").await;
     assert!(metrics.text().await.unwrap().contains("ttf_gateway_requests_total{"));
