@@ -1,12 +1,12 @@
 //! Sections `gateway`, `privacy` and `plan` of the configuration.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use service_kit::config::{ByteSize, HumanDuration, Secret};
 
 use crate::adapters::EventNames;
-pub use crate::privacy::PrivacyConfig;
+pub use crate::{plan::PlanConfig, privacy::PrivacyConfig};
 
 /// Section `gateway`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,14 +28,29 @@ pub struct GatewayConfig {
     pub max_future: HumanDuration,
     pub kafka_ingress: KafkaIngressConfig,
     pub compatible: CompatibleConfig,
+    /// Without it, plain HTTP.
+    pub tls: Option<TlsConfig>,
     pub dedup: DedupConfig,
     /// `redis://[user:password@]host:port[/db]`: what gateways share. Without one, each has its own.
     pub redis: Option<Secret>,
     /// Redis may take so long to answer about rate limits; after that this process keeps to them alone.
     pub rate_limit_timeout: HumanDuration,
     pub cors: CorsConfig,
+    pub app_metrics: AppMetricsConfig,
     /// Keys and limits of tenants are read again this often.
     pub reload_interval: HumanDuration,
+}
+
+/// Labels of the metrics that come of `performance` and `error` events.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppMetricsConfig {
+    /// Operations with series of their own; empty: the first `max_operations` that come.
+    pub operations: Vec<String>,
+    pub max_operations: usize,
+    /// Likewise, of errors.
+    pub error_types: Vec<String>,
+    pub max_error_types: usize,
 }
 
 /// Which pages may call from a browser.
@@ -53,6 +68,17 @@ pub struct CompatibleConfig {
     pub enabled: bool,
     /// What their clients call an event → the milestone's event name here.
     pub milestones: BTreeMap<String, String>,
+}
+
+/// TLS from files in PEM.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate and those between it and its root.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// The files are read again this often.
+    pub reload_interval: HumanDuration,
 }
 
 /// Recognising events that were taken before.
@@ -133,24 +159,6 @@ pub struct KafkaIngressConfig {
     pub commit_interval: HumanDuration,
 }
 
-/// Section `plan`: reserved for tracking plans.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PlanConfig {
-    #[serde(deserialize_with = "nothing_yet")]
-    rules: BTreeMap<String, serde_json::Value>,
-}
-
-fn nothing_yet<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, serde_json::Value>, D::Error> {
-    let rules = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
-    if rules.is_empty() {
-        return Ok(rules);
-    }
-    Err(serde::de::Error::custom("tracking plans are not available yet; the section must stay empty"))
-}
-
 /// A value that can be written but not be worked with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("gateway.{setting}: {problem}")]
@@ -179,7 +187,11 @@ impl GatewayConfig {
             ),
             (self.auth.smoke_test.burst > 0, "auth.smoke_test.burst", "must not be 0"),
             (self.reload_interval.millis() > 0, "reload_interval", "must not be 0"),
-            (self.cors.origins.iter().all(|origin| crate::http::is_origin(origin)), "cors.origins", "an origin is `https://host[:port]`, `https://*.host[:port]` or `*`"),
+            (
+                self.cors.origins.iter().all(|origin| crate::http::is_origin(origin)),
+                "cors.origins",
+                "an origin is `https://host[:port]`, `https://*.host[:port]` or `*`",
+            ),
             (self.dedup.max_ids > 0, "dedup.max_ids", "must not be 0"),
             (
                 EventNames::compile(&self.compatible.milestones).is_ok(),
@@ -196,14 +208,6 @@ impl GatewayConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plan_is_refused_until_there_are_plans() {
-        assert!(serde_json::from_str::<PlanConfig>("{}").is_ok());
-        let refused = serde_json::from_str::<PlanConfig>(r#"{"mode":"warn"}"#).unwrap_err().to_string();
-        assert!(refused.contains("not available yet"), "{refused}");
-    }
 
     #[test]
     fn settings_that_contradict_each_other_are_refused() {

@@ -15,6 +15,7 @@ use telemetry_schemas::{EncodeError, time::EventTime, topics};
 
 use crate::{
     adapters::{Adapter, Dialect, EventNames, cloudevents},
+    app_metrics::AppSample,
     batch::{self, Batch, Form, RawEvent, Unreadable},
     config::KafkaIngressConfig,
     dedup::{Dedup, Identity},
@@ -96,7 +97,7 @@ enum Raw {
 
 enum Decided {
     Duplicate,
-    Accepted { lag: i64 },
+    Accepted { lag: i64, app: Option<AppSample> },
     Rejected { reason: &'static str },
 }
 
@@ -128,7 +129,7 @@ impl Transform for RawIntake {
                 Judged::Accepted(accepted) => {
                     let event = &accepted.event;
                     out.push(self.encoded(|records| records.event(event)));
-                    Decided::Accepted { lag: event.received_at.since(event.timestamp).0 }
+                    Decided::Accepted { lag: event.received_at.since(event.timestamp).0, app: AppSample::of(event) }
                 }
                 Judged::Rejected(rejection) => {
                     out.push(self.encoded(|records| records.rejected(&rejection.event)));
@@ -143,7 +144,8 @@ impl Transform for RawIntake {
         let mut tally = Tally::open(&self.judge.metrics, &self.tenant, SOURCE, self.uncommitted.len());
         for decided in self.uncommitted.drain(..) {
             match decided {
-                Decided::Accepted { lag } => {
+                Decided::Accepted { lag, app } => {
+                    app.iter().for_each(|sample| self.judge.app_metrics.observe(sample));
                     self.judge.metrics.lag(lag);
                     tally.count(Outcome::Accepted);
                 }

@@ -17,9 +17,11 @@ use telemetry_schemas::{
 
 use crate::{
     adapters::Adapter,
+    app_metrics::AppMetrics,
     batch::RawEvent,
     metrics::EventMetrics,
     normalise::{self, ClockRules},
+    plan::{Mode, Plans},
     privacy::Treatment,
     validate::{self, Checked, Code, Invalid, Violation},
 };
@@ -52,6 +54,8 @@ pub struct Accepted {
     pub event: Event,
     /// The id is the sender's, so that a repeat has it, too.
     pub has_own_id: bool,
+    /// How it is not as planned, where the tenant's plan warns of that.
+    pub warning: Option<Violation>,
 }
 
 /// A refused event.
@@ -101,9 +105,11 @@ pub struct Judge {
     pub max_future: Millis,
     /// For the tenants' `max_event_age`.
     pub tenants: Arc<TenantsConfig>,
+    pub plans: Arc<Plans>,
     /// What is done with personal data.
     pub treatment: Treatment,
     pub metrics: EventMetrics,
+    pub app_metrics: AppMetrics,
 }
 
 impl Judge {
@@ -170,16 +176,25 @@ impl Judge {
         let times = normalise::times(checked.timestamp(), reception.sent_at, reception.received_at, &clock);
         let times = match times {
             Ok(times) => times,
-            Err(violation) => return self.reject(checked.into_invalid(violation), raw, reception),
+            Err(violation) => return self.reject(checked.into_invalid(vec![violation]), raw, reception),
         };
+        let mut warning = None;
+        if let Some(finding) = self.plans.judge(reception.tenant, checked.content()) {
+            self.metrics.unplanned(reception.tenant, &finding);
+            match finding.mode {
+                Mode::Block => return self.reject(checked.into_invalid(finding.violations), raw, reception),
+                Mode::Warn => warning = finding.violations.into_iter().next(),
+                Mode::Observe => {}
+            }
+        }
         let Ok(sealed) = self.treatment.accepted(reception.tenant, checked.content_mut()) else {
-            return self.reject(checked.into_invalid(consent_missing()), raw, reception);
+            return self.reject(checked.into_invalid(vec![consent_missing()]), raw, reception);
         };
         let new_id = || new_event_id(reception.received_at);
         let valid = checked.take();
         let has_own_id = valid.event_id.is_some();
         let event = Event { sealed, ..normalise::event(valid, times, reception.tenant, source, new_id) };
-        Judged::Accepted(Box::new(Accepted { event, has_own_id }))
+        Judged::Accepted(Box::new(Accepted { event, has_own_id, warning }))
     }
 
     fn clock_of(&self, tenant: &str) -> ClockRules {

@@ -8,7 +8,9 @@
 //! - [`records`] encodes what was decided, [`publish`] waits for the log's acknowledgement, [`outcome`] keeps the books.
 
 mod adapters;
+mod app_metrics;
 mod batch;
+mod cohorts;
 pub mod config;
 mod dedup;
 mod http;
@@ -19,7 +21,9 @@ mod judge;
 mod limits;
 mod metrics;
 mod normalise;
+pub mod offline;
 mod outcome;
+pub mod plan;
 pub mod privacy;
 mod publish;
 mod records;
@@ -38,7 +42,7 @@ use anyhow::Context;
 use axum::Router;
 use service_kit::{
     Kit,
-    config::{Secret, TenantsConfig},
+    config::{MetricsConfig, Secret, TenantsConfig},
 };
 use stream_runtime::log::{Log, Publisher};
 use telemetry_schemas::{Codec, time::Millis};
@@ -46,18 +50,20 @@ use tokio_util::task::TaskTracker;
 
 pub use config::{AuthMode, GatewayConfig, PlanConfig};
 pub use journeys::JourneyLookup;
-pub use reload::TenantsSource;
 pub use privacy::{Milestones, PrivacyConfig};
+pub use reload::TenantsSource;
 
 use crate::{
     adapters::EventNames,
+    app_metrics::AppMetrics,
     dedup::Dedup,
-    http::{Gateway, Keys, LogHealth, ServerLimits, Shared, SmokeLimit},
+    http::{Certificates, Gateway, Keys, LogHealth, ServerLimits, Shared, SmokeLimit},
     in_flight::InFlight,
     ingress::Ingress,
     judge::Judge,
     limits::Limits,
     metrics::{DedupMetrics, EventMetrics, HttpMetrics, LimitMetrics},
+    plan::Plans,
     privacy::{Policy, Treatment},
     publish::Outlet,
     records::Records,
@@ -92,6 +98,9 @@ pub struct Settings {
     pub gateway: GatewayConfig,
     pub tenants: TenantsConfig,
     pub privacy: PrivacyConfig,
+    pub plan: PlanConfig,
+    /// Which segments get series of their own.
+    pub metrics: MetricsConfig,
     /// Of all journeys, for those without consent.
     pub milestones: Milestones,
     /// Where keys and limits are read again; `None`: they stay as they are.
@@ -111,7 +120,8 @@ struct Parts {
 
 async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
     let Parts { settings, publisher, codec, journeys, extra, log } = parts;
-    let Settings { gateway: config, tenants, privacy, milestones, tenants_source } = settings;
+    let Settings { gateway: config, tenants, privacy, plan, metrics: labels, milestones, tenants_source } = settings;
+    plan::check(&plan)?;
     config.validate()?;
     let tenants = Arc::new(tenants);
     let event_metrics = EventMetrics::new(kit.metrics(), tenants.clone());
@@ -127,10 +137,15 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
         event_bytes: config.limits.event_bytes.as_usize(),
         max_skew: Millis(config.max_skew.millis()),
         max_future: Millis(config.max_future.millis()),
+        plans: Arc::new(Plans::new(&plan)),
         treatment,
         metrics: event_metrics,
+        app_metrics: AppMetrics::new(kit.metrics(), &config.app_metrics),
         tenants: tenants.clone(),
     };
+    if let Some(log) = &log {
+        cohorts::start(log.clone(), codec.clone(), labels, tenants.clone(), kit);
+    }
     let records = Records::new(codec);
     let names = Arc::new(EventNames::compile(&config.compatible.milestones)?);
     let redis = config.redis.as_ref().map(Secret::expose);
@@ -148,9 +163,12 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
         ingress.start(kit)?;
     }
 
-    let limits =
-        Limits::new(redis, config.rate_limit_timeout.as_std(), LimitMetrics::new(kit.metrics()))?;
+    let limits = Limits::new(redis, config.rate_limit_timeout.as_std(), LimitMetrics::new(kit.metrics()))?;
     let metrics = HttpMetrics::new(kit.metrics());
+    let certificates = config.tls.clone().map(Certificates::load).transpose()?;
+    if let (Some(certificates), Some(tls)) = (&certificates, &config.tls) {
+        certificates.clone().watch(tls.reload_interval.as_std(), metrics.tls_reloads.clone(), kit);
+    }
     let open_connections = metrics.connections.clone();
     let server_limits = ServerLimits {
         header_timeout: config.header_timeout.as_std(),

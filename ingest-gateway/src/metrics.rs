@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 use service_kit::{Metrics, config::TenantsConfig};
 
-use crate::outcome::Outcome;
+use crate::{outcome::Outcome, plan::Finding};
 
 const LATENCY_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 const LAG_BUCKETS: [f64; 9] = [0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0];
@@ -17,6 +17,7 @@ pub struct HttpMetrics {
     pub duration: HistogramVec,
     pub in_flight_bytes: IntGauge,
     pub connections: IntGauge,
+    pub tls_reloads: IntCounterVec,
 }
 
 impl HttpMetrics {
@@ -36,6 +37,11 @@ impl HttpMetrics {
             in_flight_bytes: metrics
                 .gauge("ttf_gateway_in_flight_bytes", "Bytes of bodies whose requests are not answered yet."),
             connections: metrics.gauge("ttf_gateway_connections", "Open client connections."),
+            tls_reloads: metrics.counter_vec(
+                "ttf_gateway_tls_reloads_total",
+                "Times the certificate's files had changed: renewed, or refused because they cannot be served from.",
+                &["outcome"],
+            ),
         }
     }
 }
@@ -67,6 +73,7 @@ pub struct EventMetrics {
     rejected: IntCounterVec,
     lag: Histogram,
     redactions: IntCounterVec,
+    unplanned: IntCounterVec,
     rate_limited: IntCounterVec,
     tenants: Arc<TenantsConfig>,
 }
@@ -99,6 +106,11 @@ impl EventMetrics {
                 "Values changed by the privacy policy before anything was written.",
                 &["class", "action"],
             ),
+            unplanned: metrics.counter_vec(
+                "ttf_plan_violations_total",
+                "Events that are not as their tenant's tracking plan says, by the first finding.",
+                &["tenant", "code", "mode"],
+            ),
             rate_limited: metrics.counter_vec(
                 "ttf_ratelimit_rejections_total",
                 "Requests refused because their sender came too often.",
@@ -126,6 +138,11 @@ impl EventMetrics {
 
     pub fn rate_limited(&self, tenant: &str) {
         self.rate_limited.with_label_values(&[self.tenants.label(tenant)]).inc();
+    }
+
+    pub fn unplanned(&self, tenant: &str, finding: &Finding) {
+        let code = finding.violations.first().map_or("unknown", |violation| violation.code.as_str());
+        self.unplanned.with_label_values(&[self.tenants.label(tenant), code, finding.mode.as_str()]).inc();
     }
 
     pub fn redacted(&self, class: &str, action: &str) {

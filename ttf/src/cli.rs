@@ -40,6 +40,8 @@ pub enum Command {
     Top(TopArgs),
     /// Check journey definitions, and show which are in force
     Journeys(JourneysArgs),
+    /// Check tracking plans, and events against them; show what a change of them breaks
+    Plan(PlanArgs),
     /// Show where a user is: milestones, stages against target, what is next and when it is due
     User(UserArgs),
     /// Work the journeys out from the events again, compare with what was emitted, and put right what differs
@@ -238,6 +240,44 @@ pub struct JourneysShowArgs {
     /// The answer as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(subcommand)]
+    pub action: PlanAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PlanAction {
+    /// Name everything that is wrong with the section `plan`, by file and line (exit code 78)
+    Check(PlanCheckArgs),
+    /// Show what differs between two plans, and what of it breaks senders (exit code 1)
+    Diff(PlanDiffArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PlanCheckArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Also hold the events in a file against the plan, one JSON object a line (`-` for standard input)
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// The tenant whose events they are
+    #[arg(long, default_value = "default", value_name = "TENANT")]
+    pub tenant: String,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanDiffArgs {
+    /// The configuration with the plan as it was
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The configuration with the plan as it is to be [default: --config]
+    #[arg(value_name = "NEW")]
+    pub new: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 #[derive(Debug, Args)]

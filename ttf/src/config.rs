@@ -3,7 +3,11 @@
 use std::{collections::BTreeSet, path::Path};
 
 use alerter::AlerterConfig;
-use ingest_gateway::{GatewayConfig, Milestones, PlanConfig, PrivacyConfig, Settings, TenantsSource, privacy::Policy};
+use ingest_gateway::{
+    GatewayConfig, Milestones, PlanConfig, PrivacyConfig, Settings, TenantsSource,
+    plan::{self, PlanErrors},
+    privacy::Policy,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service_kit::config::{ConfigError, MetricsConfig, Places, Problem, Secret, ServiceConfig, Sources, TenantsConfig};
@@ -30,7 +34,6 @@ pub struct Config {
     pub gateway: GatewayConfig,
     pub tenants: TenantsConfig,
     pub privacy: PrivacyConfig,
-    #[expect(dead_code, reason = "its type refuses whatever is in the section")]
     pub plan: PlanConfig,
     pub journeys: Vec<JourneyDefinition>,
     pub processor: ProcessorConfig,
@@ -105,6 +108,7 @@ fn checked(config: Config, places: Places) -> Result<Config, ConfigError> {
         config.gateway.validate().map_err(problem),
         Policy::compile(&config.privacy, Milestones::default()).map(drop).map_err(problem),
         ttf_processor::check(&config.journeys).map_err(|errors| located(&errors, &places)),
+        plan::check(&config.plan).map_err(|errors| located_plan(&errors, &places)),
         config.alerter.check().map_err(problem),
     ]
     .into_iter()
@@ -116,6 +120,19 @@ fn checked(config: Config, places: Places) -> Result<Config, ConfigError> {
 
 /// What is wrong with journeys, with the lines it stands on.
 pub fn located(errors: &DefinitionErrors, places: &Places) -> Vec<Problem> {
+    errors.0.iter().map(|error| places.problem(&*error.path, &*error.message)).collect()
+}
+
+/// Loads and checks the tracking plans alone.
+pub fn load_plan(args: &ConfigArgs) -> Result<PlanConfig, ConfigError> {
+    let (plan, places): (PlanConfig, Places) = service_kit::config::load_section_with_places(sources(args), "plan")?;
+    match plan::check(&plan) {
+        Ok(()) => Ok(plan),
+        Err(errors) => Err(ConfigError { problems: located_plan(&errors, &places) }),
+    }
+}
+
+fn located_plan(errors: &PlanErrors, places: &Places) -> Vec<Problem> {
     errors.0.iter().map(|error| places.problem(&*error.path, &*error.message)).collect()
 }
 
@@ -161,6 +178,8 @@ pub fn gateway_settings(config: &Config) -> Settings {
         gateway: config.gateway.clone(),
         tenants: config.tenants.clone(),
         privacy: config.privacy.clone(),
+        plan: config.plan.clone(),
+        metrics: config.metrics.clone(),
         milestones: events.collect(),
         tenants_source: Some(TenantsSource::new(move || {
             Ok(service_kit::config::load_section(sources(&args), "tenants")?)

@@ -35,7 +35,12 @@ struct Key {
 
 impl Key {
     fn caller(&self) -> Caller {
-        Caller { tenant: self.tenant.clone(), name: self.name.clone(), lane: Lane::Key(self.scopes.clone()), allowance: self.allowance.clone() }
+        Caller {
+            tenant: self.tenant.clone(),
+            name: self.name.clone(),
+            lane: Lane::Key(self.scopes.clone()),
+            allowance: self.allowance.clone(),
+        }
     }
 }
 

@@ -63,8 +63,11 @@ fn allows(pattern: &str, origin: &str) -> bool {
     let Some((scheme, parent)) = pattern.split_once("*.") else {
         return false;
     };
-    let below = origin.strip_prefix(scheme).and_then(|host| host.strip_suffix(parent)).and_then(|name| name.strip_suffix('.'));
-    below.is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')))
+    let below =
+        origin.strip_prefix(scheme).and_then(|host| host.strip_suffix(parent)).and_then(|name| name.strip_suffix('.'));
+    below.is_some_and(|name| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+    })
 }
 
 #[cfg(test)]
@@ -76,7 +79,15 @@ mod tests {
         assert!(allows("https://*.example.com", "https://app.example.com"));
         assert!(allows("https://*.example.com", "https://a.b.example.com"));
         assert!(allows("https://app.example.com:8443", "https://app.example.com:8443"));
-        for origin in ["https://example.com", "http://app.example.com", "https://evilexample.com", "https://app.example.com.evil.net", "https://evil.net/x.example.com", "https://app.example.com:1", "null"] {
+        for origin in [
+            "https://example.com",
+            "http://app.example.com",
+            "https://evilexample.com",
+            "https://app.example.com.evil.net",
+            "https://evil.net/x.example.com",
+            "https://app.example.com:1",
+            "null",
+        ] {
             assert!(!allows("https://*.example.com", origin), "{origin}");
         }
     }
@@ -86,7 +97,15 @@ mod tests {
         for origin in ["*", "https://app.example.com", "http://localhost:3000", "https://*.example.com"] {
             assert!(is_origin(origin), "{origin}");
         }
-        for text in ["", "app.example.com", "https://", "https://app.example.com/", "https://a.*.com", "https://x:99999", "https://*"] {
+        for text in [
+            "",
+            "app.example.com",
+            "https://",
+            "https://app.example.com/",
+            "https://a.*.com",
+            "https://x:99999",
+            "https://*",
+        ] {
             assert!(!is_origin(text), "{text}");
         }
     }

@@ -10,6 +10,7 @@ use super::{
     state::Gateway,
 };
 use crate::{
+    app_metrics::AppSample,
     dedup::Identity,
     limits::Standing,
     outcome::{Outcome, Tally},
@@ -21,8 +22,12 @@ pub struct Item {
     pub event_id: Option<String>,
     /// Why it is rejected; `None` when it is accepted.
     pub problem: Option<Problem>,
+    /// How an accepted event is not as planned.
+    pub warning: Option<Problem>,
     /// Milliseconds between the event and its arrival.
     pub lag: i64,
+    /// What an accepted event tells of its product.
+    pub app: Option<AppSample>,
     /// By what a repeat of an accepted event is recognised; `None` when it came without an id.
     pub identity: Option<Identity>,
     pub record: Result<NewRecord, Unacknowledged>,
@@ -51,14 +56,15 @@ pub async fn publish(gateway: &Gateway, tenant: &str, items: Vec<Item>) -> Vec<E
             Err(failure) if matches!(plan, Plan::Publish) => *plan = Plan::Unencoded(failure),
             _ => {}
         }
-        decided.push((item.event_id, item.problem, item.lag, item.identity));
+        decided.push((item.event_id, item.problem, item.warning, item.lag, item.app, item.identity));
     }
     let mut fates = gateway.outlet.publish(records).await.into_iter();
 
     let mut all_acknowledged = true;
     let mut taken = Vec::new();
     let mut results: Vec<EventResult> = Vec::with_capacity(decided.len());
-    for (index, ((event_id, problem, lag, identity), plan)) in decided.into_iter().zip(plans).enumerate() {
+    for (index, ((event_id, problem, warning, lag, app, identity), plan)) in decided.into_iter().zip(plans).enumerate()
+    {
         let fate = match plan {
             Plan::Publish => fates.next().unwrap_or(Err(Unacknowledged::Unavailable)),
             Plan::Unencoded(failure) => Err(failure),
@@ -80,9 +86,10 @@ pub async fn publish(gateway: &Gateway, tenant: &str, items: Vec<Item>) -> Vec<E
         let (status, problem) = match (fate, problem) {
             (Ok(()), None) => {
                 gateway.judge.metrics.lag(lag);
+                app.iter().for_each(|sample| gateway.judge.app_metrics.observe(sample));
                 tally.count(Outcome::Accepted);
                 taken.extend(identity);
-                (Outcome::Accepted, None)
+                (Outcome::Accepted, warning)
             }
             (Ok(()), Some(problem)) => {
                 tally.reject(problem.code);

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     adapters::{Adapter, Dialect},
+    app_metrics::AppSample,
     batch::{self, Form, RawEvent, Unreadable},
     dedup::Identity,
     in_flight::Reservation,
@@ -280,12 +281,15 @@ fn item(gateway: &Gateway, tenant: &str, judged: Judged) -> Item {
     match judged {
         Judged::Accepted(accepted) => {
             let event = accepted.event;
+            let app = AppSample::of(&event);
             Item {
                 record: encoded(gateway.records.event(&event)),
                 lag: event.received_at.since(event.timestamp).0,
                 identity: accepted.has_own_id.then(|| Identity::of(tenant, &event.source, &event.event_id)),
                 event_id: Some(event.event_id),
                 problem: None,
+                warning: accepted.warning.as_ref().map(Problem::from),
+                app,
             }
         }
         Judged::Rejected(rejection) => Item {
@@ -294,6 +298,8 @@ fn item(gateway: &Gateway, tenant: &str, judged: Judged) -> Item {
             identity: None,
             event_id: rejection.event_id,
             problem: rejection.violations.first().map(Problem::from),
+            warning: None,
+            app: None,
         },
     }
 }
@@ -306,7 +312,7 @@ fn validated(items: Vec<Item>) -> Vec<EventResult> {
             index,
             event_id: item.event_id,
             status: if item.problem.is_none() { Outcome::Accepted } else { Outcome::Rejected },
-            problem: item.problem,
+            problem: item.problem.or(item.warning),
         })
         .collect()
 }

@@ -19,6 +19,7 @@ mod smoke_limit;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use axum::{
     Router,
@@ -30,13 +31,14 @@ use axum::{
 use service_kit::Kit;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use self::error::ApiError;
 pub use self::cors::is_origin;
+use self::error::ApiError;
 pub use self::{
     auth::Keys,
     server::{ServerLimits, serve},
     smoke_limit::SmokeLimit,
     state::{Gateway, LogHealth, Shared},
+    tls::Certificates,
 };
 use crate::validate::nearest;
 

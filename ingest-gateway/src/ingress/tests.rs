@@ -15,7 +15,11 @@ use stream_runtime::log::{
 use telemetry_schemas::{Codec, event::Event, rejected::RejectedEvent, time::Millis, topics};
 
 use super::*;
-use crate::{metrics::{DedupMetrics, EventMetrics}, testing};
+use crate::{
+    app_metrics::AppMetrics,
+    metrics::{DedupMetrics, EventMetrics},
+    testing,
+};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -27,8 +31,10 @@ fn judge(kit: &Kit) -> Judge {
         max_skew: Millis(300_000),
         max_future: Millis(86_400_000),
         tenants,
+        plans: Arc::default(),
         treatment: testing::treatment(metrics.clone()),
         metrics,
+        app_metrics: AppMetrics::new(kit.metrics(), &testing::gateway_config().app_metrics),
     }
 }
 
@@ -134,7 +140,8 @@ fn cloud_events_are_taken_in_every_mode() {
     let kit = Kit::for_test();
     let mut intake = intake(&kit);
     let structured =
-        json!({"specversion": "1.0", "id": "2", "source": "/s", "type": "t", "subject": "u", "data": {"a": 1}}).to_string();
+        json!({"specversion": "1.0", "id": "2", "source": "/s", "type": "t", "subject": "u", "data": {"a": 1}})
+            .to_string();
     let batch = format!("[{}]", structured.replace("\"2\"", "\"3\""));
     let unmarked = structured.replace("\"2\"", "\"4\"");
     let mut binary = Pairs(BINARY.to_vec());

@@ -84,8 +84,16 @@ impl Allowance {
         let mut add = |names: [&'static str; 3], owner: String, limits: &RateLimits| {
             let rates = [
                 (limits.events_per_second.map(whole), limits.events_burst.map(whole), Unit::Events),
-                (limits.bytes_per_second.map(|size| size.bytes() as f64), limits.bytes_burst.map(|size| size.bytes() as f64), Unit::Bytes),
-                (limits.events_per_month.map(|_| 0.0), limits.events_per_month.map(|events| events as f64), Unit::Events),
+                (
+                    limits.bytes_per_second.map(|size| size.bytes() as f64),
+                    limits.bytes_burst.map(|size| size.bytes() as f64),
+                    Unit::Bytes,
+                ),
+                (
+                    limits.events_per_month.map(|_| 0.0),
+                    limits.events_per_month.map(|events| events as f64),
+                    Unit::Events,
+                ),
             ];
             for ((rate, burst, unit), name) in rates.into_iter().zip(names) {
                 let Some(rate) = rate else { continue };
@@ -138,7 +146,12 @@ impl Limits {
     /// A Redis address that cannot be read.
     pub fn new(redis: Option<&str>, timeout: Duration, metrics: LimitMetrics) -> anyhow::Result<Self> {
         let shared = redis.map(|url| Shared::new(url, timeout, metrics)).transpose()?;
-        Ok(Self(Arc::new(Inner { buckets: Mutex::default(), blocked: Mutex::default(), shared, started: Instant::now() })))
+        Ok(Self(Arc::new(Inner {
+            buckets: Mutex::default(),
+            blocked: Mutex::default(),
+            shared,
+            started: Instant::now(),
+        })))
     }
 
     /// Refuses a caller that was refused a moment ago and has no token yet, before anything is read from it.

@@ -169,7 +169,10 @@ async fn gateways_share_a_limit_through_redis_and_keep_to_it_alone_when_it_goes(
 
     redis.stop();
     let started = Instant::now();
-    assert!(one.take(&allowance, events(600), NOW).await.unwrap().retry_after.is_some(), "it forgot what it let through");
+    assert!(
+        one.take(&allowance, events(600), NOW).await.unwrap().retry_after.is_some(),
+        "it forgot what it let through"
+    );
     assert_eq!(other.take(&allowance, events(600), NOW).await.unwrap().retry_after, None);
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(metrics.alone.get() >= 2);

@@ -117,6 +117,15 @@ pub fn is_event_id(id: &str) -> bool {
     !id.is_empty() && !longer_than(id, MAX_ID) && !id.chars().any(char::is_control)
 }
 
+/// True when an event can have this name.
+pub fn is_event_name(name: &str) -> bool {
+    (1..=MAX_EVENT_NAME).contains(&name.len()) && name.chars().all(is_name_char)
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_.:$ -".contains(c)
+}
+
 /// True when this can be a `user_id`.
 pub fn is_person_id(id: &str) -> bool {
     !id.is_empty() && !longer_than(id, MAX_PERSON_ID) && !id.chars().any(char::is_control)
@@ -144,10 +153,9 @@ fn event_name(value: Option<&Value>, findings: &mut Findings) {
     let Value::String(name) = value else {
         return findings.wrong_kind(PATH, "a string", value);
     };
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.:$ -".contains(c);
     if name.is_empty() {
         findings.add(Violation::new(Code::TooShort, PATH, "must not be empty"));
-    } else if !name.chars().all(allowed) {
+    } else if !name.chars().all(is_name_char) {
         let violation = Violation::new(Code::PatternMismatch, PATH, "must match ^[A-Za-z0-9_.:$ -]+$");
         findings.add(violation.with_hint("use letters, digits and _ . : $ - or a space"));
     } else if name.len() > MAX_EVENT_NAME {

@@ -21,8 +21,8 @@ use telemetry_schemas::{
     time::EventTime,
 };
 
-pub(crate) use fields::{is_person_id, type_name};
-pub(crate) use names::{bounded, nearest};
+pub(crate) use fields::{is_event_name, is_person_id, type_name};
+pub(crate) use names::{bounded, kind, nearest, pointer_segment};
 pub use offline::{Limits, check};
 
 /// What is wrong with an event. The names follow RudderStack's violation kinds where they fit; senders branch on them,
@@ -51,6 +51,7 @@ pub enum Code {
     TimestampTooOld,
     KeyMismatch,
     ConsentMissing,
+    UnplannedEvent,
 }
 
 impl Code {
@@ -78,6 +79,7 @@ impl Code {
             Self::TimestampTooOld => "timestamp_too_old",
             Self::KeyMismatch => "key_mismatch",
             Self::ConsentMissing => "consent_missing",
+            Self::UnplannedEvent => "unplanned_event",
         }
     }
 }
@@ -157,6 +159,11 @@ impl Checked {
         self.0.get("timestamp").and_then(Value::as_str).and_then(rfc3339::parse)
     }
 
+    /// The JSON.
+    pub fn content(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     /// The JSON, to be redacted in place. Values may be replaced by texts and optional keys left out.
     pub fn content_mut(&mut self) -> &mut Map<String, Value> {
         &mut self.0
@@ -167,9 +174,9 @@ impl Checked {
         fields::take(self.0)
     }
 
-    /// Refuses the event after all, for a reason the schema does not know.
-    pub fn into_invalid(self, violation: Violation) -> Invalid {
-        invalid(vec![violation], self.0)
+    /// Refuses the event after all, for reasons the schema does not know; there is at least one.
+    pub fn into_invalid(self, violations: Vec<Violation>) -> Invalid {
+        invalid(violations, self.0)
     }
 }
 

@@ -12,14 +12,20 @@ use axum::Router;
 use parking_lot::Mutex;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
-use service_kit::{Kit, config::TenantsConfig};
+use service_kit::{
+    Kit,
+    config::{MetricsConfig, TenantsConfig},
+};
 use stream_runtime::log::{
     Cleanup, Delivery, Isolation, Log, LogError, NewRecord, Position, Publisher, Record, TopicPartition, TopicSpec,
     embedded::EmbeddedLog,
 };
 use telemetry_schemas::{AvroMessage, Codec, TtfRecord, topics};
 
-use crate::{AuthMode, GatewayConfig, JourneyLookup, Milestones, Parts, PrivacyConfig, Settings, TenantsSource, run_with, testing};
+use crate::{
+    AuthMode, GatewayConfig, JourneyLookup, Milestones, Parts, PlanConfig, PrivacyConfig, Settings, TenantsSource,
+    run_with, testing,
+};
 
 /// The TLS provider that the client's library wants to see, although nothing here uses TLS.
 static PROVIDER: Once = Once::new();
@@ -31,6 +37,8 @@ pub struct Setup {
     pub config: GatewayConfig,
     pub tenants: TenantsConfig,
     pub privacy: PrivacyConfig,
+    pub plan: PlanConfig,
+    pub metrics: MetricsConfig,
     pub tenants_source: Option<TenantsSource>,
     pub publisher: Option<Arc<dyn Publisher>>,
     pub journeys: Arc<dyn JourneyLookup>,
@@ -43,6 +51,8 @@ impl Setup {
             gateway: self.config.clone(),
             tenants: self.tenants.clone(),
             privacy: self.privacy.clone(),
+            plan: self.plan.clone(),
+            metrics: self.metrics.clone(),
             milestones: Milestones::default(),
             tenants_source: self.tenants_source.clone(),
         }
@@ -57,6 +67,8 @@ impl Default for Setup {
             config,
             tenants: testing::tenants(),
             privacy: testing::privacy_config(),
+            plan: PlanConfig::default(),
+            metrics: MetricsConfig { segment_by: None, segment_values: Vec::new() },
             tenants_source: None,
             publisher: None,
             journeys: Arc::new(Journeys::default()),
@@ -82,7 +94,14 @@ pub async fn start_with(setup: Setup) -> Running {
 
 pub async fn try_start(setup: Setup) -> anyhow::Result<Running> {
     let log = EmbeddedLog::in_memory();
-    let names = [topics::EVENTS, topics::EVENTS_RAW, topics::EVENTS_REJECTED, topics::ERASURES, topics::AUDIT];
+    let names = [
+        topics::EVENTS,
+        topics::EVENTS_RAW,
+        topics::EVENTS_REJECTED,
+        topics::ERASURES,
+        topics::AUDIT,
+        topics::TTF_COHORTS,
+    ];
     log.create_topics(&names.map(topic), DEADLINE)?;
     let kit = Kit::for_test();
     let settings = setup.settings();

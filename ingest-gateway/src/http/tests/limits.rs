@@ -33,7 +33,8 @@ fn limited(limits: Value) -> Setup {
 }
 
 async fn send_as(gateway: &Running, key: &str, events: usize) -> (reqwest::header::HeaderMap, u16, Value) {
-    let events: Vec<Value> = (0..events).map(|number| track(&format!("{key}-{number}-{}", uuid::Uuid::now_v7()))).collect();
+    let events: Vec<Value> =
+        (0..events).map(|number| track(&format!("{key}-{number}-{}", uuid::Uuid::now_v7()))).collect();
     let request = gateway.post_to("/api/v1/events").bearer_auth(key).body(json!(events).to_string());
     let response = request.send().await.unwrap();
     let headers = response.headers().clone();
@@ -94,7 +95,8 @@ async fn a_noisy_tenant_does_not_slow_another() {
             })
         })
         .collect();
-    eventually("the noisy tenant is refused", || gateway.metric("ttf_ratelimit_rejections_total", &["acme"]) > 20).await;
+    eventually("the noisy tenant is refused", || gateway.metric("ttf_ratelimit_rejections_total", &["acme"]) > 20)
+        .await;
     let mut slowest = Duration::ZERO;
     for number in 0..40 {
         let started = Instant::now();
@@ -130,7 +132,8 @@ async fn a_key_that_is_taken_out_stops_working_and_the_audit_log_says_so() {
     assert_eq!(send_as(&gateway, "acme-reader", 1).await.1, 202);
     eventually("the audit entries are written", || gateway.records(topics::AUDIT).len() == 2).await;
     let entries: Vec<AuditEntry> = gateway.values(topics::AUDIT);
-    let mut said: Vec<_> = entries.iter().map(|entry| (&*entry.action, &*entry.target, &*entry.details["what"])).collect();
+    let mut said: Vec<_> =
+        entries.iter().map(|entry| (&*entry.action, &*entry.target, &*entry.details["what"])).collect();
     said.sort_unstable();
     assert_eq!(said, [("key_change", "key acme ingest", "removed"), ("key_change", "key acme read", "changed")]);
     assert!(entries.iter().all(|entry| entry.tenant == "acme" && entry.actor == "system"));
@@ -170,7 +173,8 @@ async fn a_beacon_is_taken_with_a_key_that_can_do_nothing_else() {
     let gateway = start_with(for_browsers()).await;
     let beacon = |query: &str| {
         let request = gateway.client.post(gateway.url(&format!("/api/v1/events{query}")));
-        let request = request.header("content-type", "text/plain;charset=UTF-8").header("origin", "https://app.example.com");
+        let request =
+            request.header("content-type", "text/plain;charset=UTF-8").header("origin", "https://app.example.com");
         request.body(json!({"events": [track("b-1")]}).to_string()).send()
     };
     let taken = beacon("?api_key=acme-secret").await.unwrap();

@@ -1,6 +1,7 @@
 //! The gateway over real HTTP on loopback, with a log in memory.
 
 mod answers;
+mod app;
 mod bad_input;
 mod books;
 mod callers;
@@ -12,5 +13,6 @@ mod harness;
 mod limits;
 mod malformed;
 mod people;
+mod plan;
 mod privacy;
 mod repeats;
