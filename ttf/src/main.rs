@@ -1,5 +1,6 @@
 //! `ttf`: one binary for every role and every operator's command.
 
+mod audit;
 mod cli;
 mod config;
 mod demo;
@@ -8,6 +9,7 @@ mod faults;
 mod gateway_client;
 mod journeys;
 mod output;
+mod plan;
 mod process;
 mod replay;
 mod send;
@@ -20,7 +22,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command, JourneysAction, TopicsAction};
+use cli::{Cli, Command, JourneysAction, PlanAction, TopicsAction};
 
 /// The stream processor makes and drops small things by the million: against the system's allocator this saves it a
 /// sixth of its CPU time, and a quarter of its memory. For librdkafka, too (`override`), and without huge pages
@@ -82,6 +84,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Journeys(args) => match args.action {
                 JourneysAction::Check(args) => journeys::check(args).await,
                 JourneysAction::Show(args) => journeys::show(args).await,
+            },
+            Command::Plan(args) => match args.action {
+                PlanAction::Check(args) => plan::check(args),
+                PlanAction::Diff(args) => plan::diff(args),
             },
             Command::User(args) => user::run(args).await,
             Command::Replay(args) => replay::run(args).await,

@@ -20,6 +20,7 @@ use telemetry_schemas::{Codec, TtfRecord};
 use ttf_processor::in_force::OnChange;
 
 use crate::{
+    audit::{self, Act},
     cli::{ConfigArgs, DevArgs},
     config::{self, Config},
     output, tail, topics,
@@ -108,10 +109,13 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
             DevRoutes::Absent => OnChange::Refuse,
         };
         let (processor, journeys, metrics) = (config.processor, config.journeys, config.metrics);
+        let (asked, defined) = (log.clone(), journeys.clone());
+        let acts = tokio::task::spawn_blocking(move || audit::journey_changes(&*asked, &defined)).await?;
         ttf_processor::run(processor, journeys, on_change, metrics, log.clone(), codec.clone(), kit)
             .await
             .map_err(|error| Config::locate(config.places.as_ref(), error))
             .context("processor")?;
+        tell(acts, log.clone(), codec.clone()).await?;
     }
     if roles.alerter {
         alerter::run(config.alerter, log.clone(), codec.clone(), kit).await.context("alerter")?;
@@ -124,6 +128,18 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
     let lookup = Arc::new(LiveJourneys(live_view));
     let address = ingest_gateway::run(settings, log, codec, lookup, routes, kit).await?;
     Ok(Some(address))
+}
+
+/// Writes what was done to the audit log. A start does not fail for it: what was done is done.
+async fn tell(acts: Vec<Act>, log: Arc<dyn Log>, codec: Codec) -> anyhow::Result<()> {
+    if acts.is_empty() {
+        return Ok(());
+    }
+    let told = tokio::task::spawn_blocking(move || audit::write(&*log, &codec, "system", acts)).await?;
+    if let Err(error) = told {
+        tracing::error!(error = format!("{error:#}"), "changes of journeys are not in the audit log");
+    }
+    Ok(())
 }
 
 /// Opens the log and the encoder on a thread that may block, and checks the topics. `None`: told to end before the log

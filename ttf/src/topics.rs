@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
 use stream_runtime::log::{Cleanup, Log, LogConfig, TopicInfo, TopicOutcome, TopicSpec};
 use telemetry_schemas::topics::{self, Topic};
 
 use crate::{
+    audit::{self, Act},
     cli::ConfigArgs,
     config::{self, Config},
     exit, output,
@@ -70,9 +71,14 @@ pub async fn apply(args: ConfigArgs) -> anyhow::Result<ExitCode> {
     with_log(args, |config, log| {
         let mut table = table(&["topic", "outcome"]);
         let mut differs = false;
+        let mut acts = Vec::new();
         for (name, outcome) in log.create_topics(&specs(config), TIMEOUT)? {
             let outcome = match outcome {
-                TopicOutcome::Created => "created".to_owned(),
+                TopicOutcome::Created => {
+                    let details = vec![("partitions", config.topics.partitions.to_string())];
+                    acts.push(Act { action: "topics_apply", target: format!("topic {name}"), details });
+                    "created".to_owned()
+                }
                 TopicOutcome::Exists => "is there".to_owned(),
                 TopicOutcome::PartitionsDiffer { actual } => {
                     differs = true;
@@ -84,6 +90,11 @@ pub async fn apply(args: ConfigArgs) -> anyhow::Result<ExitCode> {
         output::line(&table)?;
         if differs {
             anstream::eprintln!("{GROWTH}");
+        }
+        if !acts.is_empty() {
+            let codec = config::codec(config)?;
+            audit::write(&**log, &codec, &audit::operator(), acts)
+                .context("the topics are there, but not the audit entries")?;
         }
         Ok(if differs { ExitCode::from(exit::FAILURE) } else { ExitCode::SUCCESS })
     })
