@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(TTF_CACHE_DIR)/target
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-quick lint fmt bench bench-streams audit services-up services-down services-env prerequisites
+.PHONY: help dev build test test-quick test-python lint fmt bench bench-streams audit services-up services-down services-env prerequisites
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,10 +30,14 @@ test: prerequisites ## Install and start real servers, run every suite, stop the
 test-quick: prerequisites ## Only the suites that need no server
 	cargo test --locked --workspace --lib --bins
 
-lint: prerequisites ## Format check, clippy with warnings as errors, shell syntax
+test-python: prerequisites ## Only the Python client's suites (ARGS go to pytest; a broker: make services-up)
+	@scripts/test-python.sh $(ARGS)
+
+lint: prerequisites ## Format check, clippy with warnings as errors, shell syntax, the Python client's types
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@for f in scripts/*.sh scripts/*/*.sh .ci/run; do bash -n $$f || exit 1; done
+	scripts/test-python.sh lint
 
 fmt: ## Format the code
 	cargo fmt --all
@@ -42,7 +46,7 @@ audit: ## Licences and advisories of the dependencies (installs cargo-deny once)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check
 
-bench: prerequisites ## Run the benchmarks (release build, real servers); prints ratios
+bench: prerequisites ## Run the benchmarks (release build, real servers); prints ratios (ARGS=client: the Python client)
 	@bench/run.sh $(ARGS)
 
 bench-streams: prerequisites ## Measure the stream processor next to Kafka Streams (ARGS='throughput latency restore growth')

@@ -5,6 +5,7 @@
 #   bench/run.sh pipe embedded        the whole pipe of `ttf dev`
 #   bench/run.sh pipe kafka           the whole pipe of `ttf all` on real servers, which it starts and stops
 #   bench/run.sh memory | start       memory; cold start
+#   bench/run.sh client               the Python client next to those of PostHog and Segment (needs no build)
 #
 # BENCH_EVENTS (200000), BENCH_USERS (20000), BENCH_CONNECTIONS (4), BENCH_STEADY_SECONDS (20): how much.
 # BENCH_BINARY: a binary that is built already.
@@ -13,12 +14,25 @@ cd "$(dirname "$0")/.."
 export TTF_CACHE_DIR=${TTF_CACHE_DIR:-$HOME/.cache/ttf}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$TTF_CACHE_DIR/target}
 
+if [ "${1:-}" = client ]; then
+  peers=$TTF_CACHE_DIR/peers/python
+  wanted='posthog==7.91.1 segment-analytics-python==2.4.0'
+  if [ "$(cat "$peers/.wanted" 2>/dev/null)" != "$wanted" ]; then
+    rm -rf "$peers"
+    python3 -m venv "$peers"
+    # shellcheck disable=SC2086
+    "$peers/bin/pip" -q install --disable-pip-version-check $wanted
+    printf %s "$wanted" > "$peers/.wanted"
+  fi
+  exec "$peers/bin/python" bench/client.py "${@:2}"
+fi
+
 wanted=()
 case "${1:-all} ${2:-}" in
   'all ') wanted=('start' 'memory' 'pipe embedded' 'pipe kafka') ;;
   'pipe ') wanted=('pipe embedded' 'pipe kafka') ;;
   'pipe embedded' | 'pipe kafka' | 'memory ' | 'start ') wanted=("$(echo $*)") ;;
-  *) sed -n '2,11p' "$0"; exit 64 ;;
+  *) sed -n '2,12p' "$0"; exit 64 ;;
 esac
 
 if [ -z "${BENCH_BINARY:-}" ]; then

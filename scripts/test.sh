@@ -20,3 +20,5 @@ scripts/services/services.sh up
 TTF_TEST_BIN=$CARGO_TARGET_DIR/debug/ttf
 export TTF_TEST_BIN
 cargo test --locked --workspace "${features[@]}" "$@"
+# A filter is one for the Rust suites.
+[ $# -gt 0 ] || scripts/test-python.sh
