@@ -144,3 +144,35 @@ fn stores_of_partitions_that_moved_away_are_deleted() {
     driver.pipe_input(input("a")).unwrap();
     assert_eq!(stores.partitions(), [0]);
 }
+
+#[test]
+fn the_store_is_written_behind_the_changelog_which_makes_good_what_it_lacks() {
+    let stored = |driver: &TestDriver<Counter, Bytes>, key: &[u8]| {
+        let store = driver.worker.as_ref().unwrap().shared().stores.task(0).unwrap();
+        store.get(key).unwrap().map(|sealed| Bytes.decode_state(sealed.state()).unwrap())
+    };
+    let mut driver = driver();
+    driver.restart_with(|options| (options.store_interval, options.cache_bytes) = (Duration::MAX, 1 << 20)).unwrap();
+    for _ in 0..2 {
+        driver.pipe_input(input("a")).unwrap();
+        driver.commit().unwrap();
+    }
+    assert_eq!(stored(&driver, b"a"), None);
+    driver.crash_and_restart().unwrap();
+    driver.settle().unwrap();
+    assert_eq!(stored(&driver, b"a"), Some(2));
+    driver.pipe_input(input("a")).unwrap();
+    driver.commit().unwrap();
+    assert_eq!(counts(&mut driver), [1, 2, 3]);
+
+    // What is touched fills the memory there is for it: then the store gets what it lacks.
+    driver.restart_with(|options| options.cache_bytes = 10_000).unwrap();
+    driver.pipe_input(input("a")).unwrap();
+    driver.commit().unwrap();
+    assert_eq!(stored(&driver, b"a"), Some(3));
+    for key in 0..20 {
+        driver.pipe_input(input(&format!("other-{key}"))).unwrap();
+    }
+    driver.commit().unwrap();
+    assert_eq!(stored(&driver, b"a"), Some(4));
+}
