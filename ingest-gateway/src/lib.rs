@@ -201,7 +201,7 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
     let router = http::router(gateway.clone(), extra, kit);
     let shutdown = kit.shutdown();
     kit.spawn("gateway http", async move {
-        http::serve(listener, router, server_limits, open_connections, shutdown).await;
+        http::serve(listener, router, server_limits, certificates, open_connections, shutdown).await;
         // Requests whose clients went away are carried to their end, too.
         gateway.tasks.close();
         gateway.tasks.wait().await;

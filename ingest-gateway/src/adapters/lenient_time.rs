@@ -48,7 +48,9 @@ fn from_text(text: &str) -> Option<EventTime> {
         let zone = time.rfind(['+', '-', 'Z', 'z']);
         let complete = match zone {
             None => format!("{date}T{time}Z"),
-            Some(at) if time[at..].len() == 5 => format!("{date}T{}{}:{}", time[..at].trim(), &time[at..at + 3], &time[at + 3..]),
+            Some(at) if time[at..].len() == 5 => {
+                format!("{date}T{}{}:{}", time[..at].trim(), &time[at..at + 3], &time[at + 3..])
+            }
             Some(at) => format!("{date}T{}{}", time[..at].trim(), &time[at..]),
         };
         return rfc3339::parse(&complete);
@@ -84,7 +86,15 @@ mod tests {
 
     #[test]
     fn what_is_no_time_stays_for_the_check() {
-        for form in [json!("soon"), json!(""), json!("2026-13-01 00:00:00"), json!(1e300), json!(null), json!({}), json!("äöüäöüäöüäöü")] {
+        for form in [
+            json!("soon"),
+            json!(""),
+            json!("2026-13-01 00:00:00"),
+            json!(1e300),
+            json!(null),
+            json!({}),
+            json!("äöüäöüäöüäöü"),
+        ] {
             assert_eq!(read(&form), None, "{form}");
             assert_eq!(native(form.clone()), form);
         }

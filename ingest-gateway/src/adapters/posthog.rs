@@ -31,7 +31,8 @@ impl Batch {
         let sent_at = stated
             .and_then(lenient_time::read)
             .or_else(|| lenient_time::read(&Value::String(request_time?.to_owned())));
-        let library = sdk.and_then(|sdk| sdk.split_once('/')).map(|(name, version)| (name.to_owned(), version.to_owned()));
+        let library =
+            sdk.and_then(|sdk| sdk.split_once('/')).map(|(name, version)| (name.to_owned(), version.to_owned()));
         Self { sent_at, library }
     }
 }
@@ -107,8 +108,8 @@ fn person(draft: &mut Draft, record: &mut Map<String, Value>, options: &Map<Stri
         .contains(&Some(&Value::Bool(false)));
     let is_not_identified = draft.property_ref("$is_identified") == Some(&Value::Bool(false));
     let is_device = distinct_id.is_some() && draft.property_ref("$device_id") == distinct_id.as_ref();
-    let is_visitor =
-        user_id.is_none() && (has_no_profile || is_not_identified || is_device || is_group(draft, distinct_id.as_ref()));
+    let is_visitor = user_id.is_none()
+        && (has_no_profile || is_not_identified || is_device || is_group(draft, distinct_id.as_ref()));
     draft.id("user_id", user_id);
     if is_visitor {
         draft.id("anonymous_id", distinct_id);

@@ -151,7 +151,10 @@ fn posthog_tells_visitors_from_users() {
     assert_eq!(person(device), (None, visitor.clone()));
     let no_profile = json!({"distinct_id": "d", "properties": {"$process_person_profile": false}});
     assert_eq!(person(no_profile), (None, visitor.clone()));
-    assert_eq!(person(json!({"distinct_id": "d", "options": {"process_person_profile": false}})), (None, visitor.clone()));
+    assert_eq!(
+        person(json!({"distinct_id": "d", "options": {"process_person_profile": false}})),
+        (None, visitor.clone())
+    );
     let known = json!({"distinct_id": "u", "properties": {"$device_id": "d", "$user_id": "u"}});
     assert_eq!(person(known), (user.clone(), None));
     let identified = json!({"distinct_id": "u", "properties": {"$anon_distinct_id": "d"}});
@@ -175,10 +178,15 @@ fn control_events_of_posthog_tell_of_persons_and_groups() {
         event("$groupidentify", group),
         ("group".into(), json!({"$group_type": "company", "$group_key": "acme", "size": 3}))
     );
-    let exception = json!({"$exception_list": [{"type": "TimeoutError", "stacktrace": {"frames": [{"vars": {"a": [1]}}]}}]});
+    let exception =
+        json!({"$exception_list": [{"type": "TimeoutError", "stacktrace": {"frames": [{"vars": {"a": [1]}}]}}]});
     let (kind, properties) = event("$exception", exception);
     assert_eq!((kind.as_str(), &properties["error_type"]), ("error", &json!("TimeoutError")));
-    assert_eq!(properties["$exception_list"][0]["stacktrace"]["frames"], json!([r#"{"vars":{"a":[1]}}"#]), "too deep: as text");
+    assert_eq!(
+        properties["$exception_list"][0]["stacktrace"]["frames"],
+        json!([r#"{"vars":{"a":[1]}}"#]),
+        "too deep: as text"
+    );
 }
 
 #[test]
@@ -223,7 +231,8 @@ fn mixpanel_tells_devices_from_users() {
 
 #[test]
 fn updates_of_mixpanels_profiles_tell_of_persons_and_groups() {
-    let record = json!({"$token": "t", "$distinct_id": "u", "$time": 1_795_428_000, "$set": {"plan": "pro"}, "$add": {"n": 1}});
+    let record =
+        json!({"$token": "t", "$distinct_id": "u", "$time": 1_795_428_000, "$set": {"plan": "pro"}, "$add": {"n": 1}});
     let event = native(Dialect::Mixpanel(mixpanel::Endpoint::People), record);
     assert_eq!((&event["event_type"], &event["user_id"]), (&json!("identify"), &json!("u")));
     assert_eq!(event["properties"], json!({"plan": "pro", "$add": {"n": 1}}));
@@ -314,17 +323,49 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(8, 48, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(any_key(), inner, 0..6).prop_map(|map| map.into_iter().collect::<Map<_, _>>().into()),
+            prop::collection::btree_map(any_key(), inner, 0..6)
+                .prop_map(|map| map.into_iter().collect::<Map<_, _>>().into()),
         ]
     })
 }
 
 fn any_key() -> impl Strategy<Value = String> {
     let known = [
-        "type", "event", "messageId", "userId", "anonymousId", "traits", "properties", "context", "timestamp", "sentAt",
-        "library", "consent", "categoryPreferences", "uuid", "distinct_id", "$set", "$exception_list", "$device_id",
-        "options", "$group_set", "$feature/x", "$insert_id", "time", "$distinct_id", "$group_id", "$time", "specversion",
-        "id", "source", "subject", "data", "data_base64", "eventtype", "token", "name",
+        "type",
+        "event",
+        "messageId",
+        "userId",
+        "anonymousId",
+        "traits",
+        "properties",
+        "context",
+        "timestamp",
+        "sentAt",
+        "library",
+        "consent",
+        "categoryPreferences",
+        "uuid",
+        "distinct_id",
+        "$set",
+        "$exception_list",
+        "$device_id",
+        "options",
+        "$group_set",
+        "$feature/x",
+        "$insert_id",
+        "time",
+        "$distinct_id",
+        "$group_id",
+        "$time",
+        "specversion",
+        "id",
+        "source",
+        "subject",
+        "data",
+        "data_base64",
+        "eventtype",
+        "token",
+        "name",
     ];
     prop_oneof![4 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => ".{0,6}"]
 }

@@ -1,4 +1,5 @@
-//! Accepts connections and speaks HTTP/1.1 on them, within limits, until it is told to stop.
+//! Accepts connections, with TLS where there are certificates, and speaks HTTP/1.1 on them, within limits, until it is
+//! told to stop.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,6 +18,8 @@ use tokio::{
 };
 use tower::ServiceExt;
 
+use super::tls::Certificates;
+
 /// Limits of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
@@ -34,6 +37,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ServerLimits,
+    certificates: Option<Certificates>,
     open_connections: IntGauge,
     shutdown: CancellationToken,
 ) {
@@ -61,12 +65,20 @@ pub async fn serve(
             request.extensions_mut().insert(ConnectInfo(peer));
             router.clone().oneshot(request.map(Body::new))
         });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        let gauge = open_connections.clone();
+        let acceptor = certificates.as_ref().map(Certificates::acceptor);
+        let (http, watcher, gauge) = (http.clone(), graceful.watcher(), open_connections.clone());
         tokio::spawn(async move {
             gauge.inc();
+            let ended = match acceptor {
+                None => watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await,
+                // A client that does not get through the handshake is cut off as one that sends no head.
+                Some(acceptor) => match tokio::time::timeout(limits.header_timeout, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await,
+                    _ => Ok(()),
+                },
+            };
             // Time-outs and clients that go away are everyday life; what matters is counted per event.
-            if let Err(error) = connection.await {
+            if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended early");
             }
             gauge.dec();

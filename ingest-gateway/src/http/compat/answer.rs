@@ -83,8 +83,7 @@ impl Style {
         if self == Self::MixpanelText {
             return (status, "0").into_response();
         }
-        let mut body =
-            json!({"code": code, "message": message, "detail": message, "error": message, "success": false, "status": 0});
+        let mut body = json!({"code": code, "message": message, "detail": message, "error": message, "success": false, "status": 0});
         if let Some(results) = results {
             body["results"] = self.results(results);
         }

@@ -67,7 +67,8 @@ async fn what_is_wrong_is_named_in_the_senders_words() {
     let batch = json!([cloud_event("2"), bad, {"specversion": "1.0"}]).to_string();
     let (status, answered) = send(&gateway, "application/cloudevents-batch+json", batch).await;
     assert_eq!((status, &answered["accepted"]), (207, &json!(1)));
-    let told: Vec<_> = answered["results"].as_array().unwrap().iter().map(|result| (&result["code"], &result["path"])).collect();
+    let told: Vec<_> =
+        answered["results"].as_array().unwrap().iter().map(|result| (&result["code"], &result["path"])).collect();
     assert_eq!(
         told,
         [(&json!("control_character"), &json!("/subject")), (&json!("required_missing"), &json!("/source"))]

@@ -53,7 +53,11 @@ async fn every_path_answers_exactly_200_with_and_without_a_slash() {
     for (path, body) in calls {
         for (path, outcome) in [(path.to_owned(), "accepted"), (format!("{path}/"), "duplicate")] {
             let (status, answer) = post(&gateway, &path, body.clone()).await;
-            assert_eq!((status, &answer["success"], &answer["status"]), (200, &json!(true), &json!(1)), "{path} {answer}");
+            assert_eq!(
+                (status, &answer["success"], &answer["status"]),
+                (200, &json!(true), &json!(1)),
+                "{path} {answer}"
+            );
             assert_eq!(answer["error"], Value::Null);
             assert!(answer["results"][outcome].as_u64() > Some(0), "{path} {answer}");
         }
@@ -78,7 +82,10 @@ async fn one_bad_record_is_told_and_never_costs_the_good_ones() {
 
     let batch = json!({"batch": [captured("1"), {"event": "e", "uuid": "2"}]});
     let (status, v1) = post(&gateway, "/i/v1/analytics/events", batch).await;
-    assert_eq!((status, &v1["results"]["1"]["result"], &v1["results"]["2"]["result"]), (200, &json!("ok"), &json!("drop")));
+    assert_eq!(
+        (status, &v1["results"]["1"]["result"], &v1["results"]["2"]["result"]),
+        (200, &json!("ok"), &json!("drop"))
+    );
     assert!(v1["results"]["2"]["details"].as_str().unwrap().starts_with("required_missing: /distinct_id"), "{v1}");
 }
 
@@ -125,7 +132,8 @@ async fn a_key_is_found_where_each_client_puts_it() {
     }
     let headers = with_header("/v1/batch", "authorization", &basic, json!({"batch": [track("2")]})).await.unwrap();
     assert_eq!(headers.status(), 200);
-    let v1 = with_header("/i/v1/analytics/events", "authorization", "Bearer acme-secret", json!({"batch": [captured("2")]}));
+    let v1 =
+        with_header("/i/v1/analytics/events", "authorization", "Bearer acme-secret", json!({"batch": [captured("2")]}));
     assert_eq!(v1.await.unwrap().status(), 200);
     assert_eq!(form(&gateway, "/track", &[("data", &mixpanel("1").to_string()), ("verbose", "1")]).await.status(), 200);
 

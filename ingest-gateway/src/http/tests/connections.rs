@@ -132,3 +132,71 @@ async fn a_handler_that_panics_costs_one_request() {
     assert_eq!((status, failed["code"].as_str()), (500, Some("internal")));
     assert_eq!(gateway.get("/extra").await.status(), 200);
 }
+
+/// A folder with a certificate and its key.
+fn certificate(folder: &std::path::Path, name: &str) {
+    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/tls");
+    for extension in ["pem", "key"] {
+        std::fs::copy(from.join(format!("{name}.{extension}")), folder.join(format!("tls.{extension}"))).unwrap();
+    }
+}
+
+/// A client that trusts this certificate alone.
+fn trusting(name: &str) -> reqwest::Client {
+    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/tls");
+    let pem = std::fs::read(from.join(format!("{name}.pem"))).unwrap();
+    let root = reqwest::Certificate::from_pem(&pem).unwrap();
+    reqwest::Client::builder().timeout(DEADLINE).no_proxy().tls_certs_only([root]).build().unwrap()
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_never() {
+    let folder = std::env::temp_dir().join(format!("ttf-tls-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir_all(&folder).unwrap();
+    certificate(&folder, "first");
+    let mut setup = Setup::default();
+    setup.config.tls = Some(crate::config::TlsConfig {
+        certificate: folder.join("tls.pem"),
+        key: folder.join("tls.key"),
+        reload_interval: HumanDuration::from_millis(20),
+    });
+    setup.config.header_timeout = HumanDuration::from_millis(300);
+    let gateway = start_with(setup).await;
+    let url = format!("https://localhost:{}/live", gateway.address.port());
+    let reaches = async |client: reqwest::Client| client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+    assert!(reaches(trusting("first")).await);
+    assert!(!reaches(trusting("second")).await);
+
+    std::fs::write(folder.join("tls.pem"), "no certificate").unwrap();
+    super::harness::eventually("the broken file is noticed", || {
+        gateway.metric("ttf_gateway_tls_reloads_total", &["outcome=\"refused\""]) > 0
+    })
+    .await;
+    assert!(reaches(trusting("first")).await, "what was there stays in use");
+    certificate(&folder, "second");
+    super::harness::eventually("the new one is noticed", || {
+        gateway.metric("ttf_gateway_tls_reloads_total", &["outcome=\"renewed\""]) > 0
+    })
+    .await;
+    assert!(reaches(trusting("second")).await);
+    // Who says nothing, or speaks no TLS, is cut off.
+    exchange(&gateway, b"").await;
+    exchange(&gateway, b"GET / HTTP/1.1\r\n\r\n").await;
+    super::harness::eventually("their connections are closed", || gateway.metric("ttf_gateway_connections", &[]) <= 3).await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_go_with_its_certificate_is_refused_at_the_start() {
+    let data = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/tls").join(name);
+    for (key, said) in [("second.key", "do not go together"), ("first.pem", "holds no private key"), ("none", "cannot read")] {
+        let mut setup = Setup::default();
+        setup.config.tls = Some(crate::config::TlsConfig {
+            certificate: data("first.pem"),
+            key: data(key),
+            reload_interval: HumanDuration::from_millis(1_000),
+        });
+        let error = try_start(setup).await.err().expect("it is refused");
+        assert!(format!("{error:#}").contains(said), "{error:#}");
+    }
+}

@@ -37,8 +37,28 @@ const TYPES: [&str; 6] = [
 
 /// Pieces that parsers stumble over.
 const PIECES: [&[u8]; 22] = [
-    b"{", b"}", b"[", b"]", b"\"", b",", b":", b"\\u", b"\\ud800", b"\xff", b"\x00", b"NaN", b"-", b"1e999", b"null",
-    b"\"events\":", b"\"batch\":", b"9007199254740993", b"\r\n", b"data=", b"%", b"\xef\xbb\xbf",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\"",
+    b",",
+    b":",
+    b"\\u",
+    b"\\ud800",
+    b"\xff",
+    b"\x00",
+    b"NaN",
+    b"-",
+    b"1e999",
+    b"null",
+    b"\"events\":",
+    b"\"batch\":",
+    b"9007199254740993",
+    b"\r\n",
+    b"data=",
+    b"%",
+    b"\xef\xbb\xbf",
 ];
 
 fn mangled(random: &mut SmallRandom) -> Vec<u8> {

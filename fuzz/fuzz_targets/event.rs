@@ -1,0 +1,5 @@
+#![no_main]
+
+use ingest_gateway::offline::{Door, probe};
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| probe(Door::Event, input));
