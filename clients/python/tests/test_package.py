@@ -43,14 +43,30 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_installs_into_a_clean_environment_and_works(kind: str, built: Path, tmp_path: Path) -> None:
     (file,) = built.glob(kind)
     site = tmp_path / "site"
-    command = [sys.executable, "-m", "pip", "-q", "install", "--disable-pip-version-check", "--no-deps", "--target", str(site)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "-q",
+        "install",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--target",
+        str(site),
+    ]
     if kind == "*.tar.gz":
         command.append("--no-build-isolation")
     subprocess.run([*command, str(file)], check=True, timeout=120)
     # -S: nothing of this environment is importable but what was installed.
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run(
-        [sys.executable, "-S", "-c", USE], check=True, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=60
+        [sys.executable, "-S", "-c", USE],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+        timeout=60,
     )
     assert done.stdout.strip() == _version.VERSION
 
@@ -82,6 +98,8 @@ def test_type_checkers_refuse_a_milestone_that_is_none(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "MYPYPATH": str(PACKAGE / "src")}
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(file)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120)
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120
+    )
     assert 'use.py:5: error: Argument 1 to "track_ttf_milestone"' in done.stdout
     assert "Found 1 error" in done.stdout

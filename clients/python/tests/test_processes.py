@@ -121,6 +121,9 @@ for child in range(12):
         signal.alarm(30)
         for n in range(10): c.track('x', user_id=f'{users}{child}-{n}')
         ok = c.flush(20) and c.close()
+        if not ok:
+            import faulthandler
+            print(c.stats(), file=sys.stderr, flush=True); faulthandler.dump_traceback()
         os._exit(0 if ok else 1)
     children.append(pid)
     time.sleep(0.02)

@@ -20,12 +20,20 @@ class Lasting(Protocol):
     def close(self, timeout: Optional[float] = None) -> bool:
         """The process ends."""
 
+    def before_fork(self) -> None:
+        """A child is about to be made."""
+
+    def after_fork_in_parent(self) -> None:
+        """It was made; this is the parent."""
+
     def after_fork(self) -> None:
         """This is the child now. Must not wait, log or start anything."""
 
 
 # Held until closed: what nobody refers to any more may still have events to send.
 _living: list[Lasting] = []
+#: Those that were told of the fork that is under way.
+_forking: list[Lasting] = []
 _is_registered = False
 _multiprocessing_pid = -1
 
@@ -39,7 +47,7 @@ def register(lasting: Lasting) -> None:
         _is_registered = True
         atexit.register(_at_exit)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork)
+            os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork)
     _register_with_multiprocessing()
     if lasting.options.handle_sigterm:
         _handle_sigterm()
@@ -54,6 +62,17 @@ def unregister(lasting: Lasting) -> None:
 def _at_exit() -> None:
     for lasting in list(_living):
         lasting.close()
+
+
+def _before_fork() -> None:
+    _forking[:] = _living
+    for lasting in _forking:
+        lasting.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for lasting in _forking:
+        lasting.after_fork_in_parent()
 
 
 def _after_fork() -> None:

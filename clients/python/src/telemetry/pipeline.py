@@ -62,6 +62,7 @@ class Pipeline:
         self._complained: dict[str, float] = {}
         self._rebuild_lock = threading.RLock()
         self._is_closed = False
+        self._held_spool: Optional[Spool] = None
         self._build(self._open_spool())
         if options.enabled:
             lifecycle.register(self)
@@ -113,9 +114,22 @@ class Pipeline:
 
     # -- forks
 
+    def before_fork(self) -> None:
+        """In the parent: waits, shortly, for a moment in which a child can be born whole."""
+        self._held_spool = self.spool
+        if self._held_spool is not None:
+            self._held_spool.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """In the parent: goes on."""
+        if self._held_spool is not None:
+            self._held_spool.after_fork_in_parent()
+            self._held_spool = None
+
     def after_fork(self) -> None:
         """In the child: the queue, the connection and the spool are the parent's. Nothing here may wait or log."""
         self.pid = -1
+        self._held_spool = None
         self._rebuild_lock = threading.RLock()
         if self.spool is not None:
             self.spool.forget()

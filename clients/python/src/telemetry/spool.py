@@ -53,11 +53,16 @@ class Spool:
         self._db: Optional[sqlite3.Connection] = None
         while self._db is None:
             self._path = folder / f"{os.getpid()}-{secrets.token_hex(6)}{_SUFFIX}"
-            db = _open(self._path, max_bytes)
+            # Between its making and its locking somebody may take it for a lost one, and remove it.
+            try:
+                db = _open(self._path, max_bytes)
+            except sqlite3.OperationalError:
+                if self._path.exists():
+                    raise
+                continue
             if self._path.exists():
                 self._db = db
             else:
-                # Between its making and its locking somebody took it for a lost one.
                 db.close()
         #: Events of this process (not of others) that lie here.
         self.own = 0
@@ -145,26 +150,24 @@ class Spool:
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             if path == self._path:
                 continue
-            try:
-                lost = _open(path, self._max_bytes, timeout=0.0)
-            except sqlite3.OperationalError:
-                # Locked: its process lives. (Or it was taken over and removed just now.)
-                continue
-            except sqlite3.DatabaseError:
-                _set_aside(path)
-                continue
-            is_empty = False
-            try:
-                with self._lock:
-                    count, is_empty = self._adopt(lost)
-                if count:
-                    yield count
+            with self._lock:
+                try:
+                    lost = _open(path, self._max_bytes, timeout=0.0)
+                except sqlite3.OperationalError:
+                    # Locked: its process lives. (Or it was taken over and removed just now.)
+                    continue
+                except sqlite3.DatabaseError:
+                    _set_aside(path)
+                    continue
+                count, is_empty = self._adopt(lost)
+            if count:
+                yield count
+            with self._lock:
                 if is_empty:
                     _delete(path)
-            finally:
                 lost.close()
-            if is_empty and os.name == "nt":  # where an open file cannot be removed
-                _delete(path)
+                if is_empty and os.name == "nt":  # where an open file cannot be removed
+                    _delete(path)
 
     def _adopt(self, lost: sqlite3.Connection) -> tuple[int, bool]:
         """How many events were new here, and whether all were taken over."""
@@ -203,6 +206,15 @@ class Spool:
             self._db = None
             if is_empty and os.name == "nt":
                 _delete(self._path)
+
+    def before_fork(self) -> None:
+        """Waits until no thread is inside SQLite: a lock of its own, held at the fork, would be held in the child for
+        ever."""
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """The other end of `before_fork`."""
+        self._lock.release()
 
     def forget(self) -> None:
         """After a fork: the file is the parent's. Closing the connection here would do to the parent's log what only
