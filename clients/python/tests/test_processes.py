@@ -314,3 +314,35 @@ for n in range(300): c.track('x', user_id=f'{users}{os.getpid()}-{n}')
         assert process.returncode == 0, complaints
     assert max(gateway.delivered(users, 1200).values()) == 1
     assert list(tmp_path.glob("*.spool")) == []
+
+
+def test_parent_and_child_never_make_the_same_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = TelemetryClient("http://127.0.0.1:9", exit_timeout=0)
+    ours.track("x", user_id="u")
+    # As if all of it happened within a millisecond.
+    moment = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: moment)
+    reader, writer = os.pipe()
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            os.write(writer, f"{ours.track('x', user_id='u')}\n".encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+    os.close(writer)
+    with os.fdopen(reader) as lines:
+        ids = [*lines.read().split(), ours.track("x", user_id="u")]
+    assert len(set(ids)) == 3, ids
+    ours.close(0)
+
+
+def test_the_sender_imports_nothing(gateway: Gateway, users: str, tmp_path: Path) -> None:
+    # A module that is being imported at a fork is locked in the child for ever.
+    script = """
+c = Client(url, spool=folder, spool_interval=60, flush_interval=60)
+c.track('x', user_id=users, properties={'text': 'x' * 5000})
+before = set(sys.modules)
+assert c.flush(30)
+print(sorted(set(sys.modules) - before))
+"""
+    assert run(script, gateway.url, users, tmp_path) == "[]\n"

@@ -249,6 +249,8 @@ class TelemetryClient:
         behind = self._pipeline
         name: Any = None
         try:
+            # First of all: in the child of a fork even the next random number is the parent's.
+            behind.own()
             event_type, name, properties = told if make is None else make(*told)
             now = time.time_ns()
             event: dict[str, Any] = {

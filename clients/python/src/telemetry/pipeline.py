@@ -159,8 +159,6 @@ class Pipeline:
 
         `made_here`: fields that were made by this package, and so need no check.
         """
-        if self.pid != os.getpid():
-            self.own()
         try:
             prepared = self._prepared(event, made_here)
         except InvalidEventError as error:
@@ -249,6 +247,7 @@ class Pipeline:
 
     def refuse(self, event_name: object, reason: str) -> None:
         """Accounts for a call of which no event could be made."""
+        self.own()
         self._refuse({"event_name": event_name}, reason, None)
 
     def _refuse(self, event: dict[str, Any], reason: str, violation: Optional[Violation]) -> None:

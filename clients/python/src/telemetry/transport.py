@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+
+# `getaddrinfo` imports it at the first connection, on the sender's thread; a fork in that moment would leave the child
+# with a module that is locked for ever.
+import encodings.idna  # noqa: F401
 import gzip
 import http.client
 import socket
