@@ -271,6 +271,12 @@ impl Feeder {
         if fresh {
             self.subscription.assign(positions).map_err(|error| self.error(error))?;
             self.paused = false;
+            // A predecessor may have died before it told the group, and nothing new may come for long.
+            let durable = |(at, place): (&TopicPartition, &Place)| {
+                place.durable.map(|next| NextOffset { at: at.clone(), next, metadata: String::new() })
+            };
+            let durable: Vec<NextOffset> = self.places.iter().filter_map(durable).collect();
+            self.note_durable(&durable);
         } else {
             self.subscription.seek(positions).map_err(|error| self.error(error))?;
             self.resume()?;
