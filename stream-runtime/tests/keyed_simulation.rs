@@ -76,8 +76,8 @@ fn publish(simulation: &mut Simulation<'_, Ledger, Ledger>, number: &mut u64) {
     simulation.publish(NewRecord::new(topic, key, value));
 }
 
-/// Returns all that happened and was written.
-fn simulate(seed: u64, tell: bool, disks: &mut Disks, kit: &Kit) -> Vec<String> {
+/// Runs a seed to its end and holds what was written against the oracle.
+fn simulate<'d>(seed: u64, tell: bool, disks: &'d mut Disks, kit: &Kit) -> Simulation<'d, Ledger, Ledger> {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let setup = Setup {
         inputs: owned(&[EVENTS, ERASURES]),
@@ -103,6 +103,11 @@ fn simulate(seed: u64, tell: bool, disks: &mut Disks, kit: &Kit) -> Vec<String> 
     }
     simulation.finish();
     ledger::check(|topic| simulation.written(topic));
+    simulation
+}
+
+/// All that happened and was written.
+fn told(simulation: &Simulation<'_, Ledger, Ledger>) -> Vec<String> {
     let mut told = simulation.trace().to_vec();
     for topic in [EVENTS, ERASURES, STATE, OUT, REJECTED] {
         for Written { record, committed, .. } in simulation.written(topic) {
@@ -132,8 +137,8 @@ fn a_seed_repeats_itself_exactly() {
     let _scenario = fail::FailScenario::setup();
     let (mut disks, kit) = (Disks::new().unwrap(), Kit::for_test());
     run(seeds(REPEATED_SEEDS), "a_seed_repeats_itself_exactly", |seed| {
-        let first = simulate(seed, false, &mut disks, &kit);
-        let second = simulate(seed, false, &mut disks, &kit);
+        let first = told(&simulate(seed, false, &mut disks, &kit));
+        let second = told(&simulate(seed, false, &mut disks, &kit));
         let difference = first.iter().zip(&second).position(|(first, second)| first != second);
         if let Some(at) = difference {
             panic!("seed {seed} went another way at {at}:\n{:#?}\n{:#?}", &first[..=at], &second[at]);
