@@ -36,6 +36,8 @@ pub enum Command {
     Send(SendArgs),
     /// Print what flows through a topic
     Tail(TailArgs),
+    /// Show where an event is: the gateway's outcome, its place on the topics, the record it caused
+    Trace(TraceArgs),
     /// Watch the processors: partitions and their owners, lag, commits, restores, state
     Top(TopArgs),
     /// Check journey definitions, and show which are in force
@@ -151,6 +153,25 @@ pub struct TailArgs {
     pub url: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// The event's id, as it was sent or given
+    #[arg(value_name = "EVENT_ID")]
+    pub event_id: String,
+    /// Where to start looking: `beginning` or a time (RFC 3339)
+    #[arg(long, default_value_t = crate::trace::a_day_ago(), hide_default_value = true, value_name = "PLACE", value_parser = place)]
+    pub from: String,
+    /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Look in Kafka, as this configuration says [env: TELEMETRY_CONFIG]
+    #[arg(long, short, value_name = "FILE", conflicts_with = "url")]
+    pub config: Option<PathBuf>,
+    /// Ask a running `ttf dev` [env: TELEMETRY_URL] [default: http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+}
+
 /// Where `ttf tail` reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TailSource {
@@ -161,16 +182,31 @@ pub enum TailSource {
 impl TailArgs {
     /// An option wins over the environment; a variable is no contradiction to an option.
     pub fn source(&self, variable: impl Fn(&str) -> Option<String>) -> TailSource {
-        if let Some(config) = &self.config {
-            return TailSource::Config(config.clone());
-        }
-        if let Some(url) = self.url.clone().or_else(|| variable("TELEMETRY_URL")) {
-            return TailSource::Url(url);
-        }
-        match variable("TELEMETRY_CONFIG") {
-            Some(config) => TailSource::Config(config.into()),
-            None => TailSource::Url("http://127.0.0.1:8080".to_owned()),
-        }
+        source_of(self.config.as_ref(), self.url.as_ref(), variable)
+    }
+}
+
+impl TraceArgs {
+    /// An option wins over the environment; a variable is no contradiction to an option.
+    pub fn source(&self, variable: impl Fn(&str) -> Option<String>) -> TailSource {
+        source_of(self.config.as_ref(), self.url.as_ref(), variable)
+    }
+}
+
+fn source_of(
+    config: Option<&PathBuf>,
+    url: Option<&String>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> TailSource {
+    if let Some(config) = config {
+        return TailSource::Config(config.clone());
+    }
+    if let Some(url) = url.cloned().or_else(|| variable("TELEMETRY_URL")) {
+        return TailSource::Url(url);
+    }
+    match variable("TELEMETRY_CONFIG") {
+        Some(config) => TailSource::Config(config.into()),
+        None => TailSource::Url("http://127.0.0.1:8080".to_owned()),
     }
 }
 

@@ -16,6 +16,7 @@ mod send;
 mod tail;
 mod top;
 mod topics;
+mod trace;
 mod user;
 mod validate;
 
@@ -80,6 +81,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Validate(args) => validate::run(args),
             Command::Send(args) => send::run(args).await,
             Command::Tail(args) => tail::run(args).await,
+            Command::Trace(args) => trace::run(args).await,
             Command::Top(args) => top::run(args).await,
             Command::Journeys(args) => match args.action {
                 JourneysAction::Check(args) => journeys::check(args).await,

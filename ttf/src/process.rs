@@ -23,7 +23,7 @@ use crate::{
     audit::{self, Act},
     cli::{ConfigArgs, DevArgs},
     config::{self, Config},
-    output, tail, topics,
+    output, tail, topics, trace,
 };
 
 /// Which services a process runs.
@@ -122,7 +122,8 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
     }
     let (true, Some(live_view)) = (roles.gateway, live_view) else { return Ok(None) };
     let routes = match dev {
-        DevRoutes::Present => tail::server::router(log.clone(), Arc::new(codec.clone()), kit.shutdown()),
+        DevRoutes::Present => tail::server::router(log.clone(), Arc::new(codec.clone()), kit.shutdown())
+            .merge(trace::router(log.clone(), Arc::new(codec.clone()))),
         DevRoutes::Absent => Router::new(),
     };
     let lookup = Arc::new(LiveJourneys(live_view));

@@ -3,6 +3,7 @@
 mod line;
 pub use line::duration;
 mod read;
+pub use read::scan;
 pub mod server;
 
 use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, sync::Arc};

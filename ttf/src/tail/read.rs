@@ -24,7 +24,17 @@ pub fn read(
     follow: bool,
     visit: &mut dyn FnMut(Option<Value>) -> ControlFlow<()>,
 ) -> anyhow::Result<()> {
-    let topic = stream.topic();
+    scan(log, stream.topic(), from, follow, &mut |record| visit(record.map(|record| value_of(codec, stream, record))))
+}
+
+/// As [`read`], with the records of a topic as they are.
+pub fn scan(
+    log: &SharedLog,
+    topic: &str,
+    from: From,
+    follow: bool,
+    visit: &mut dyn FnMut(Option<&RecordRef<'_>>) -> ControlFlow<()>,
+) -> anyhow::Result<()> {
     let Some(info) = log.topics(Some(&[topic]), TIMEOUT)?.into_iter().next() else {
         anyhow::bail!("topic {topic} does not exist; create it with `ttf topics apply`");
     };
@@ -52,7 +62,7 @@ pub fn read(
     let mut broken = false;
     while follow || !ends.is_empty() {
         reader.poll(500, Duration::from_millis(200), &mut |record| {
-            broken = broken || visit(Some(value_of(codec, stream, record))).is_break();
+            broken = broken || visit(Some(record)).is_break();
         })?;
         if broken || visit(None).is_break() {
             break;
