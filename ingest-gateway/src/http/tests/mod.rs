@@ -16,3 +16,4 @@ mod people;
 mod plan;
 mod privacy;
 mod repeats;
+mod wire;
