@@ -145,7 +145,9 @@ impl Transform for RawIntake {
         for decided in self.uncommitted.drain(..) {
             match decided {
                 Decided::Accepted { lag, app } => {
-                    app.iter().for_each(|sample| self.judge.app_metrics.observe(sample));
+                    if let Some(sample) = &app {
+                        self.judge.app_metrics.observe(sample);
+                    }
                     self.judge.metrics.lag(lag);
                     tally.count(Outcome::Accepted);
                 }

@@ -114,7 +114,7 @@ impl Reload {
         };
         let fates = self.gateway.outlet.publish(records).await;
         let mut fates = fates.into_iter();
-        self.waiting.retain(|_| !fates.next().is_some_and(|fate| fate.is_ok()));
+        self.waiting.retain(|_| fates.next().is_none_or(|fate| fate.is_err()));
         if !self.waiting.is_empty() {
             tracing::warn!(entries = self.waiting.len(), "audit entries wait for the log");
         }

@@ -86,7 +86,9 @@ pub async fn publish(gateway: &Gateway, tenant: &str, items: Vec<Item>) -> Vec<E
         let (status, problem) = match (fate, problem) {
             (Ok(()), None) => {
                 gateway.judge.metrics.lag(lag);
-                app.iter().for_each(|sample| gateway.judge.app_metrics.observe(sample));
+                if let Some(sample) = &app {
+                    gateway.judge.app_metrics.observe(sample);
+                }
                 tally.count(Outcome::Accepted);
                 taken.extend(identity);
                 (Outcome::Accepted, warning)

@@ -83,9 +83,11 @@ impl Policy {
     pub fn compile(config: &PrivacyConfig, milestones: Milestones) -> Result<Self, PolicyError> {
         check_keys(config)?;
         let has_keys = !config.keys.is_empty();
-        let needs_key = |setting: String, action: Action| match action.needs_key() && !has_keys {
-            true => Err(PolicyError::KeyMissing { setting, action: action.as_str() }),
-            false => Ok(()),
+        let needs_key = |setting: String, action: Action| {
+            if action.needs_key() && !has_keys {
+                return Err(PolicyError::KeyMissing { setting, action: action.as_str() });
+            }
+            Ok(())
         };
         let mut rules = Vec::new();
         let mut persons = Vec::new();

@@ -41,12 +41,12 @@ pub fn sample<'p>(policy: &'p Policy, tenant: &'p str, raw: &[u8], event_bytes: 
                 Err(_) => rejected(None),
             }
         }
-        Err(invalid) => match invalid.content {
-            Some(event) => rejected(read(event)),
-            None => {
-                let text = policy.apply_to_raw(raw).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-                rejected(text.map(|text| (Treated::default(), text.into())))
+        Err(invalid) => {
+            if let Some(event) = invalid.content {
+                return rejected(read(event));
             }
-        },
+            let text = policy.apply_to_raw(raw).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            rejected(text.map(|text| (Treated::default(), text.into())))
+        }
     }
 }

@@ -20,6 +20,14 @@ const IDS: [&str; 7] = ["event_id", "event_type", "timestamp", "user_id", "anony
 /// The smallest number with as many digits as a card's.
 const MIN_CARD: u64 = 1_000_000_000_000;
 
+/// What becomes of a key's name.
+enum Name {
+    Kept,
+    Changed(String),
+    /// With its entry.
+    LeftOut,
+}
+
 impl Pass<'_> {
     /// Looks at an event that meets the schema.
     pub fn event(&mut self, event: &mut Map<String, Value>) {
@@ -73,30 +81,36 @@ impl Pass<'_> {
                 _ => self.value(value, path),
             };
             path.truncate(length);
-            if is_kept && let Some(new) = self.name(name, path) {
-                renamed.extend(new.map(|new| (new, value.take())));
+            if !is_kept {
                 return false;
             }
-            is_kept
+            match self.name(name, path) {
+                Name::Kept => true,
+                Name::LeftOut => false,
+                Name::Changed(new) => {
+                    renamed.push((new, value.take()));
+                    false
+                }
+            }
         });
         for (name, value) in renamed {
             map.entry(name).or_insert(value);
         }
     }
 
-    /// A key's name after the detectors: `None` as it was, `Some(None)` when its entry is to be left out.
-    fn name(&mut self, name: &str, path: &str) -> Option<Option<String>> {
+    /// A key's name after the detectors.
+    fn name(&mut self, name: &str, path: &str) -> Name {
         let finds = self.policy.detectors.find(name);
         if finds.is_empty() || self.policy.has_rule(path) {
-            return None;
+            return Name::Kept;
         }
         for find in &finds {
             self.note(path.to_owned(), find.detector.as_str(), self.policy.action_or_mask(find.detector));
         }
         if finds.iter().any(|find| self.policy.action_or_mask(find.detector) == Action::Drop) {
-            return Some(None);
+            return Name::LeftOut;
         }
-        Some(Some(self.replaced(name, &finds)))
+        Name::Changed(self.replaced(name, &finds))
     }
 
     /// Changes a value in place; false when it is to be left out.

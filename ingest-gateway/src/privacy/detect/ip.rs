@@ -10,17 +10,20 @@ use super::{at, before, ends_apart, is_word, starts_apart};
 pub fn find(text: &str, take: &mut impl FnMut(Range<usize>)) {
     let bytes = text.as_bytes();
     let mut start = 0;
-    while start < bytes.len() {
-        if !is_part(bytes[start]) {
-            start += 1;
+    // Every address has a `:`, or a `.` after a digit: only runs around those are looked at.
+    while let Some(sign) = bytes[start..].iter().position(|byte| matches!(byte, b':' | b'.')).map(|place| start + place)
+    {
+        if bytes[sign] == b'.' && !before(bytes, sign).is_ascii_digit() {
+            start = sign + 1;
             continue;
         }
-        let end = start + bytes[start..].iter().take_while(|byte| is_part(**byte)).count();
-        match v6(text, start, end) {
+        let from = sign - bytes[start..sign].iter().rev().take_while(|byte| is_part(**byte)).count();
+        let to = sign + bytes[sign..].iter().take_while(|byte| is_part(**byte)).count();
+        match v6(text, from, to) {
             Some(range) => take(range),
-            None => v4(text, start, end, take),
+            None => v4(text, from, to, take),
         }
-        start = end;
+        start = to;
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Detectors {
 
 impl Detectors {
     pub fn new(on: impl IntoIterator<Item = Detector>) -> Self {
-        let mut detectors = Self { on: [false; 6], secrets: SecretScanner::new() };
+        let mut detectors = Self { on: [false; 6], secrets: SecretScanner::of_known_prefixes() };
         on.into_iter().for_each(|detector| detectors.on[detector as usize] = true);
         detectors
     }
@@ -120,7 +120,8 @@ fn starts_apart(bytes: &[u8], start: usize) -> bool {
 /// True when a number or an id may end here: it does not go on.
 fn ends_apart(bytes: &[u8], end: usize) -> bool {
     let next = at(bytes, end);
-    !is_word(next) && !(matches!(next, b'-' | b'.') && at(bytes, end + 1).is_ascii_digit())
+    let goes_on = matches!(next, b'-' | b'.') && at(bytes, end + 1).is_ascii_digit();
+    !is_word(next) && !goes_on
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, Match, MatchKind, packed};
 
 use super::{at, before};
 
@@ -118,7 +118,10 @@ const NAMES: [&str; 16] = [
 /// True when what is under this name is a secret: `password`, `apiKey`, `client-secret`.
 pub fn names_a_secret(name: &str) -> bool {
     const LONGEST: usize = 16;
-    if !(3..=LONGEST).contains(&name.len()) || !name.is_ascii() {
+    // Most names end here: no secret's name starts otherwise.
+    let starts_like_one =
+        name.as_bytes().first().is_some_and(|first| b"pscari_-".contains(&first.to_ascii_lowercase()));
+    if !starts_like_one || !(3..=LONGEST).contains(&name.len()) || !name.is_ascii() {
         return false;
     }
     let mut plain = [0; LONGEST];
@@ -132,30 +135,44 @@ pub fn names_a_secret(name: &str) -> bool {
 
 /// Looks for all prefixes at once.
 #[derive(Debug, Clone)]
-pub struct SecretScanner(AhoCorasick);
+pub struct SecretScanner {
+    /// Compares many bytes at a time; `None` where the processor cannot.
+    vectors: Option<packed::Searcher>,
+    automaton: AhoCorasick,
+}
 
 impl SecretScanner {
     /// # Panics
     /// Never: the prefixes are constants that a test has built.
-    pub fn new() -> Self {
+    pub fn of_known_prefixes() -> Self {
         let prefixes = PREFIXES.map(|(prefix, _)| prefix);
-        let scanner = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(prefixes);
-        Self(scanner.expect("37 short constants make a scanner"))
+        let vectors =
+            packed::Config::new().match_kind(packed::MatchKind::LeftmostLongest).builder().extend(prefixes).build();
+        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(prefixes);
+        Self { vectors, automaton: automaton.expect("37 short constants make an automaton") }
     }
 
     pub fn find(&self, text: &str, take: &mut impl FnMut(Range<usize>)) {
-        let bytes = text.as_bytes();
-        let mut from = 0;
-        for hit in self.0.find_iter(text) {
-            if hit.start() < from {
-                continue;
-            }
-            let (_, tail) = PREFIXES[hit.pattern().as_usize()];
-            let is_apart = matches!(tail, Tail::Url | Tail::Pem) || !before(bytes, hit.start()).is_ascii_alphanumeric();
-            if let Some(range) = tail.range(bytes, hit.start(), hit.end()).filter(|_| is_apart) {
-                from = range.end;
-                take(range);
-            }
+        match &self.vectors {
+            Some(vectors) if text.len() >= vectors.minimum_len() => tails(text, vectors.find_iter(text), take),
+            _ => tails(text, self.automaton.find_iter(text), take),
+        }
+    }
+}
+
+/// Takes the prefixes that are followed by what makes them a secret.
+fn tails(text: &str, hits: impl Iterator<Item = Match>, take: &mut impl FnMut(Range<usize>)) {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    for hit in hits {
+        if hit.start() < from {
+            continue;
+        }
+        let (_, tail) = PREFIXES[hit.pattern().as_usize()];
+        let is_apart = matches!(tail, Tail::Url | Tail::Pem) || !before(bytes, hit.start()).is_ascii_alphanumeric();
+        if let Some(range) = tail.range(bytes, hit.start(), hit.end()).filter(|_| is_apart) {
+            from = range.end;
+            take(range);
         }
     }
 }
