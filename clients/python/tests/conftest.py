@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from telemetry import pipeline
+from telemetry import lifecycle, pipeline
 
 from .gateway import Gateway
 from .proxy import FaultyProxy
@@ -20,12 +20,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No setting of the machine's reaches a test, and no capture outlives one."""
+    """No setting of the machine's reaches a test, and no capture and no client outlives one."""
     for name in list(os.environ):
         if name.startswith("TELEMETRY") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     yield
     pipeline.captures.clear()
+    for lasting in list(lifecycle._living):
+        lasting.close(0)
 
 
 @pytest.fixture(scope="session")

@@ -599,6 +599,22 @@ def test_the_file_has_options_policy_and_milestones(
     assert TelemetryClient().options.url == "http://from-environment:1"
 
 
+def test_hashes_are_made_with_the_tenants_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, telemetry_events: CapturedEvents
+) -> None:
+    file = tmp_path / "telemetry.yaml"
+    file.write_text(
+        "client: {tenant: acme}\n"
+        "privacy:\n  fields: {properties.nick: hash}\n  keys: [{id: k1, secret: other}]\n"
+        "  tenant_keys:\n    acme:\n      - {id: k2, secret: '${env:MY_KEY}'}\n"
+    )
+    monkeypatch.setenv("TELEMETRY_CONFIG", str(file))
+    monkeypatch.setenv("MY_KEY", "new secret")
+    TelemetryClient().track("x", user_id="u", properties={"nick": "ada"})
+    # As in the vectors.
+    assert telemetry_events[0]["properties"] == {"nick": "hash:k2:474e1bb886071c7f99ac097596f39f11"}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

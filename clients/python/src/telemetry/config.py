@@ -160,7 +160,9 @@ def from_file(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigurationError(f"TELEMETRY_CONFIG: {path}: must be a map of sections")
     values: dict[str, Any] = {}
-    for name, written in _section(document, "client").items():
+    client = dict(_section(document, "client"))
+    tenant = str(client.pop("tenant", "default"))
+    for name, written in client.items():
         wanted = _IN_FILE.get(name)
         if wanted is None:
             near = nearest(name, _IN_FILE)
@@ -177,7 +179,7 @@ def from_file(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     if names:
         values["milestones"] = [*values.get("milestones", ()), *names]
     if "privacy" in document:
-        values["privacy"] = _privacy(_section(document, "privacy"), environment)
+        values["privacy"] = _privacy(_section(document, "privacy"), tenant, environment)
     return values
 
 
@@ -193,7 +195,7 @@ def _section(document: dict[str, Any], name: str) -> dict[str, Any]:
     return section
 
 
-def _privacy(section: dict[str, Any], environment: Mapping[str, str]) -> PrivacyPolicy:
+def _privacy(section: dict[str, Any], tenant: str, environment: Mapping[str, str]) -> PrivacyPolicy:
     """The part of the gateway's section that can be done at the source; `seal` is left to the gateway."""
 
     def here(rules: object) -> dict[Any, Any]:
@@ -201,7 +203,8 @@ def _privacy(section: dict[str, Any], environment: Mapping[str, str]) -> Privacy
 
     lists = section.get("properties")
     lists = lists if isinstance(lists, dict) else {}
-    keys = section.get("keys")
+    own_keys = section.get("tenant_keys")
+    keys = (own_keys.get(tenant) if isinstance(own_keys, dict) else None) or section.get("keys")
     found = []
     for key in keys if isinstance(keys, list) else ():
         if isinstance(key, dict) and isinstance(key.get("id"), str) and isinstance(key.get("secret"), str):
@@ -212,7 +215,7 @@ def _privacy(section: dict[str, Any], environment: Mapping[str, str]) -> Privacy
         allow=lists.get("allow"),
         deny=lists.get("deny") or (),
         keys=found,
-        tenant=str(section.get("tenant", "default")),
+        tenant=tenant,
     )
 
 
