@@ -45,7 +45,8 @@ fn mutated(entry: &[u8], state: &mut u64) -> Vec<u8> {
 fn no_entry_of_a_corpus_and_no_mutation_of_one_brings_a_reader_down() {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     for (name, door) in DOORS {
-        let mut entries: Vec<_> = fs::read_dir(corpora.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut entries: Vec<_> =
+            fs::read_dir(corpora.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
         entries.sort();
         assert!(entries.len() >= 3, "{name} has a corpus");
         for path in entries {

@@ -31,7 +31,8 @@ fn in_cache() -> PathBuf {
 /// When it fails, with what it printed, or is not done within `limit`.
 pub fn run(script: &str, arguments: &[String], limit: Duration) -> String {
     let folder = folder();
-    let program = if script.ends_with(".mjs") { folder.join("node-bin") } else { folder.join("python/bin/python") };
+    let is_javascript = Path::new(script).extension().is_some_and(|extension| extension == "mjs");
+    let program = folder.join(if is_javascript { "node-bin" } else { "python/bin/python" });
     let mut command = Command::new(program);
     command.arg(workspace().join("tests/clients").join(script)).args(arguments);
     command.env("TTF_TEST_NODE_MODULES", folder.join("node"));

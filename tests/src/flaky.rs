@@ -71,12 +71,9 @@ async fn pass(mut client: TcpStream, server: &str, script: &[Accident], requests
         Accident::None | Accident::ResetAfter => {}
     }
     let mut to = TcpStream::connect(server).await?;
-    let head: String = head
-        .split("\r\n")
-        .filter(|line| !line.to_ascii_lowercase().starts_with("connection:"))
-        .map(|line| format!("{line}\r\n"))
-        .collect();
-    to.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).await?;
+    let kept = head.split("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+    let head: Vec<&str> = kept.chain(["Connection: close", "", ""]).collect();
+    to.write_all(head.join("\r\n").as_bytes()).await?;
     to.write_all(&body).await?;
     let mut answer = Vec::new();
     to.read_to_end(&mut answer).await?;

@@ -145,7 +145,8 @@ async fn while_the_broker_is_away_senders_are_told_to_come_again_and_nothing_is_
     assert_eq!(refused.status(), 503);
     let seconds: u64 = refused.headers()["retry-after"].to_str().expect("text").parse().expect("whole seconds");
     assert!(seconds >= 1);
-    let health: Value = client.get(format!("{}/health", gateway.url)).send().await.expect("answers").json().await.expect("JSON");
+    let health: Value =
+        client.get(format!("{}/health", gateway.url)).send().await.expect("answers").json().await.expect("JSON");
     assert_eq!(health["status"], "degraded", "{health}");
     cluster.own_kafka().expect("its own").start_broker(1);
     wait::until("events are taken again", PATIENCE, || async {

@@ -30,7 +30,10 @@ async fn an_event_is_found_with_its_outcome_its_place_and_the_record_it_caused()
     }
     let (code, refused) = traced(&dev, "e-refused");
     assert_eq!((code, &refused["gateway"]["outcome"]), (0, &json!("rejected")));
-    assert_eq!(refused["gateway"]["rejected"][0]["reasons"][0], json!({"code": "additional_properties", "path": "/userId"}));
+    assert_eq!(
+        refused["gateway"]["rejected"][0]["reasons"][0],
+        json!({"code": "additional_properties", "path": "/userId"})
+    );
     let (_, nothing) = traced(&dev, "e-nothing");
     assert_eq!(nothing["record"]["latest_of_user"]["revision"], 1, "{nothing}");
     assert!(nothing["record"]["why"].as_str().is_some());

@@ -193,11 +193,7 @@ impl TraceArgs {
     }
 }
 
-fn source_of(
-    config: Option<&PathBuf>,
-    url: Option<&String>,
-    variable: impl Fn(&str) -> Option<String>,
-) -> TailSource {
+fn source_of(config: Option<&PathBuf>, url: Option<&String>, variable: impl Fn(&str) -> Option<String>) -> TailSource {
     if let Some(config) = config {
         return TailSource::Config(config.clone());
     }

@@ -82,9 +82,8 @@ pub fn router(log: SharedLog, codec: Arc<Codec>) -> Router {
     let handler = move |Query(params): Query<Params>| {
         let (log, codec) = (log.clone(), codec.clone());
         async move {
-            let traced = tokio::task::spawn_blocking(move || {
-                trace(&log, &codec, &params.event_id, From::parse(&params.from)?)
-            });
+            let traced =
+                tokio::task::spawn_blocking(move || trace(&log, &codec, &params.event_id, From::parse(&params.from)?));
             match traced.await {
                 Ok(Ok(found)) => Json(found).into_response(),
                 Ok(Err(error)) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
@@ -103,23 +102,41 @@ fn refuse(status: StatusCode, message: &str) -> Response {
 fn trace(log: &SharedLog, codec: &Codec, event_id: &str, from: From) -> anyhow::Result<Value> {
     let mut events = Vec::new();
     let mut user = None;
-    places(log, topics::EVENTS, from, event_id, &mut |record| {
-        let event: Event = codec.decode(record.value.unwrap_or_default()).ok().filter(|event: &Event| event.event_id == event_id)?;
-        let told = json!({
-            "tenant": event.tenant, "source": event.source, "event_name": event.event_name,
-            "received_at": event.received_at.to_rfc3339(), "timestamp": event.timestamp.to_rfc3339(),
-        });
-        user = event.user_id.map(|user| (event.tenant, user));
-        Some(told)
-    }, &mut events)?;
+    places(
+        log,
+        topics::EVENTS,
+        from,
+        event_id,
+        &mut |record| {
+            let event: Event = codec
+                .decode(record.value.unwrap_or_default())
+                .ok()
+                .filter(|event: &Event| event.event_id == event_id)?;
+            let told = json!({
+                "tenant": event.tenant, "source": event.source, "event_name": event.event_name,
+                "received_at": event.received_at.to_rfc3339(), "timestamp": event.timestamp.to_rfc3339(),
+            });
+            user = event.user_id.map(|user| (event.tenant, user));
+            Some(told)
+        },
+        &mut events,
+    )?;
 
     let mut rejected = Vec::new();
     let quoted = format!("\"{event_id}\"");
-    places(log, topics::EVENTS_REJECTED, from, &quoted, &mut |record| {
-        let event: RejectedEvent = codec.decode(record.value.unwrap_or_default()).ok()?;
-        let reasons: Vec<_> = event.reasons.iter().map(|reason| json!({"code": reason.code, "path": reason.path})).collect();
-        Some(json!({"tenant": event.tenant, "received_at": event.received_at.to_rfc3339(), "reasons": reasons}))
-    }, &mut rejected)?;
+    places(
+        log,
+        topics::EVENTS_REJECTED,
+        from,
+        &quoted,
+        &mut |record| {
+            let event: RejectedEvent = codec.decode(record.value.unwrap_or_default()).ok()?;
+            let reasons: Vec<_> =
+                event.reasons.iter().map(|reason| json!({"code": reason.code, "path": reason.path})).collect();
+            Some(json!({"tenant": event.tenant, "received_at": event.received_at.to_rfc3339(), "reasons": reasons}))
+        },
+        &mut rejected,
+    )?;
 
     let record = match &user {
         Some((tenant, user)) => record_of(log, codec, from, event_id, tenant, user)?,
@@ -205,7 +222,9 @@ fn record_of(
             "known": false, "latest_of_user": latest,
             "why": "no record names it as its cause: it changed nothing, another milestone came with it, or it waits to be processed",
         }),
-        (true, true) => json!({"known": false, "why": "there is no record of this user: no signup is known yet, or it waits to be processed"}),
+        (true, true) => {
+            json!({"known": false, "why": "there is no record of this user: no signup is known yet, or it waits to be processed"})
+        }
     })
 }
 
@@ -219,7 +238,8 @@ fn for_people(found: &Value) -> Vec<String> {
         lines.push(format!("event    {}  {name}, received {at} from {source}", place(event)));
     }
     for event in gateway["rejected"].as_array().into_iter().flatten() {
-        let reasons: Vec<String> = event["reasons"].as_array().into_iter().flatten().map(|reason| text(&reason["code"])).collect();
+        let reasons: Vec<String> =
+            event["reasons"].as_array().into_iter().flatten().map(|reason| text(&reason["code"])).collect();
         lines.push(format!("rejected {}  {}", place(event), reasons.join(", ")));
     }
     let record = &found["record"];

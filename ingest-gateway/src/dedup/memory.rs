@@ -17,9 +17,9 @@ const SHARDS: usize = 16;
 
 /// Ids with the second they were taken in.
 #[derive(Clone)]
-pub struct Memory(Arc<Shards>);
+pub struct Memory(Arc<Inner>);
 
-struct Shards {
+struct Inner {
     shards: Vec<Mutex<Shard>>,
     window_s: u32,
     max_ids: usize,
@@ -55,7 +55,7 @@ impl Hasher for Already {
 
 impl Memory {
     pub fn new(window: Duration, max_ids: usize, now: Instant, metrics: DedupMetrics) -> Self {
-        Self(Arc::new(Shards {
+        Self(Arc::new(Inner {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             window_s: u32::try_from(window.as_secs().max(1)).unwrap_or(u32::MAX),
             max_ids: max_ids.div_ceil(SHARDS),

@@ -92,9 +92,7 @@ fn unsupported_type(message: &str) -> ApiError {
 /// The attributes of a CloudEvent in binary mode. A header that cannot be read is left out, and missed later.
 fn attributes(headers: &HeaderMap) -> Vec<(String, String)> {
     let of_event = headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix("ce-")?, value)));
-    of_event
-        .filter_map(|(name, value)| Some((name.to_owned(), cloudevents::header_text(value.as_bytes())?)))
-        .collect()
+    of_event.filter_map(|(name, value)| Some((name.to_owned(), cloudevents::header_text(value.as_bytes())?))).collect()
 }
 
 /// The encoding of the body.
@@ -190,7 +188,9 @@ pub fn decode(
         Encoding::Deflate if has_zlib_header(body) => inflate(ZlibDecoder::new(&body[..]), limit, reservation),
         Encoding::Deflate => inflate(DeflateDecoder::new(&body[..]), limit, reservation),
         Encoding::Zstd => inflate(zstd_decoder(body)?, limit, reservation),
-        Encoding::Brotli => inflate(brotli_decompressor::Decompressor::new(&body[..], BROTLI_BUFFER), limit, reservation),
+        Encoding::Brotli => {
+            inflate(brotli_decompressor::Decompressor::new(&body[..], BROTLI_BUFFER), limit, reservation)
+        }
     }
 }
 

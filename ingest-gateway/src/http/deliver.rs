@@ -146,12 +146,11 @@ async fn plans(gateway: &Gateway, items: &[Item]) -> Vec<Plan> {
     let mut asked = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let Some(identity) = item.identity else { continue };
-        match first_at.get(&identity) {
-            Some(first) => plans[index] = Plan::RepeatOf(*first),
-            None => {
-                first_at.insert(identity, index);
-                asked.push((index, identity));
-            }
+        if let Some(first) = first_at.get(&identity) {
+            plans[index] = Plan::RepeatOf(*first);
+        } else {
+            first_at.insert(identity, index);
+            asked.push((index, identity));
         }
     }
     let identities: Vec<Identity> = asked.iter().map(|(_, identity)| *identity).collect();

@@ -14,8 +14,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{auth::Keys, smoke_limit::SmokeLimit};
 use crate::{
-    adapters::EventNames, config::GatewayConfig, dedup::Dedup, in_flight::InFlight, journeys::JourneyLookup, limits::Limits,
-    judge::Judge, metrics::HttpMetrics, publish::Outlet, records::Records,
+    adapters::EventNames, config::GatewayConfig, dedup::Dedup, in_flight::InFlight, journeys::JourneyLookup,
+    judge::Judge, limits::Limits, metrics::HttpMetrics, publish::Outlet, records::Records,
 };
 
 /// Handle to the shared parts; cheap to clone.

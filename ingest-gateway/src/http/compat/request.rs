@@ -30,7 +30,7 @@ pub struct Request {
     /// The events are a field of a form.
     is_form: bool,
     /// `PostHog-Request-Timestamp`.
-    request_time: Option<String>,
+    sent_at: Option<String>,
     /// `PostHog-Sdk-Info`.
     sdk: Option<String>,
 }
@@ -64,7 +64,7 @@ impl Request {
         Ok(Self {
             vendor,
             is_form: content_type.starts_with("application/x-www-form-urlencoded"),
-            request_time: text("posthog-request-timestamp"),
+            sent_at: text("posthog-request-timestamp"),
             sdk: text("posthog-sdk-info"),
         })
     }
@@ -86,7 +86,7 @@ impl Request {
         let dialect = match self.vendor {
             Vendor::Segment(kind) => Dialect::Segment(segment::Batch::of(&mut foreign.envelope, kind)),
             Vendor::PostHog => {
-                let batch = posthog::Batch::of(&foreign.envelope, self.request_time.as_deref(), self.sdk.as_deref());
+                let batch = posthog::Batch::of(&foreign.envelope, self.sent_at.as_deref(), self.sdk.as_deref());
                 Dialect::PostHog(batch)
             }
             Vendor::Mixpanel(endpoint) => Dialect::Mixpanel(endpoint),

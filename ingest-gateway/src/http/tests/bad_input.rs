@@ -71,7 +71,10 @@ fn cases() -> Vec<Case> {
         case("too many events", serde_json::to_vec(&many).unwrap(), (413, "too_many_events")),
         case("too many bytes", vec![b' '; (5 << 20) + 1], (413, "body_too_large")),
         Case { headers: GZIP, ..case("a bomb", gzip(&vec![b' '; 100 << 20]), (413, "body_too_large")) },
-        Case { headers: ZSTD, ..case("a bomb of zstd", zstd::encode_all(&vec![b' '; 100 << 20][..], 1).unwrap(), (413, "body_too_large")) },
+        Case {
+            headers: ZSTD,
+            ..case("a bomb of zstd", zstd::encode_all(&vec![b' '; 100 << 20][..], 1).unwrap(), (413, "body_too_large"))
+        },
         Case { headers: ZSTD, ..case("a window of zstd that is too large", wide_window(), (400, "invalid_encoding")) },
         Case { headers: ZSTD, ..case("not zstd", "{}", (400, "invalid_encoding")) },
         Case { headers: BROTLI, ..case("not brotli", "{}{}{}", (400, "invalid_encoding")) },

@@ -81,7 +81,10 @@ async fn run(bodies: Vec<String>, script: Vec<Fate>) -> Result<(), TestCaseError
         retry: counted("retry"),
     };
     prop_assert_eq!(&books, &told, "the metrics say what the senders were told");
-    prop_assert_eq!(gateway.metric("ttf_events_received_total", &[]), told.accepted + told.rejected + told.duplicate + told.retry);
+    prop_assert_eq!(
+        gateway.metric("ttf_events_received_total", &[]),
+        told.accepted + told.rejected + told.duplicate + told.retry
+    );
     prop_assert_eq!(gateway.metric("ttf_events_rejected_total", &[]), told.rejected);
     prop_assert_eq!(publisher.taken.lock().len() as u64, told.accepted + told.rejected, "what is final is on the log");
     gateway.kit.shutdown().cancel();

@@ -163,7 +163,8 @@ async fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_neve
     setup.config.header_timeout = HumanDuration::from_millis(300);
     let gateway = start_with(setup).await;
     let url = format!("https://localhost:{}/live", gateway.address.port());
-    let reaches = async |client: reqwest::Client| client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+    let reaches =
+        async |client: reqwest::Client| client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
     assert!(reaches(trusting("first")).await);
     assert!(!reaches(trusting("second")).await);
 
@@ -182,14 +183,17 @@ async fn a_renewed_certificate_is_served_without_a_restart_and_a_broken_one_neve
     // Who says nothing, or speaks no TLS, is cut off.
     exchange(&gateway, b"").await;
     exchange(&gateway, b"GET / HTTP/1.1\r\n\r\n").await;
-    super::harness::eventually("their connections are closed", || gateway.metric("ttf_gateway_connections", &[]) <= 3).await;
+    super::harness::eventually("their connections are closed", || gateway.metric("ttf_gateway_connections", &[]) <= 3)
+        .await;
     std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]
 async fn a_key_that_does_not_go_with_its_certificate_is_refused_at_the_start() {
     let data = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/tls").join(name);
-    for (key, said) in [("second.key", "do not go together"), ("first.pem", "holds no private key"), ("none", "cannot read")] {
+    for (key, said) in
+        [("second.key", "do not go together"), ("first.pem", "holds no private key"), ("none", "cannot read")]
+    {
         let mut setup = Setup::default();
         setup.config.tls = Some(crate::config::TlsConfig {
             certificate: data("first.pem"),

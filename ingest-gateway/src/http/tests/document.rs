@@ -114,7 +114,9 @@ async fn the_answers_are_as_documented() {
         assert_documented("/api/v1/privacy/erasures", "post", status, &erased);
     }
     for path in compat::PATHS {
-        for body in [json!({"event": "e", "distinct_id": "u", "userId": "u"}).to_string(), "{".to_owned(), "[17]".to_owned()] {
+        for body in
+            [json!({"event": "e", "distinct_id": "u", "userId": "u"}).to_string(), "{".to_owned(), "[17]".to_owned()]
+        {
             let (status, answered) = answer(gateway.post_to(path).body(body).send().await.unwrap()).await;
             assert_documented(path, "post", status, &answered);
         }

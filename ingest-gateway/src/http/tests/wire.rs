@@ -33,7 +33,8 @@ fn event(id: &str) -> String {
 }
 
 fn ids(gateway: &Running) -> Vec<String> {
-    let mut ids: Vec<String> = gateway.values::<Event>(topics::EVENTS).into_iter().map(|event| event.event_id).collect();
+    let mut ids: Vec<String> =
+        gateway.values::<Event>(topics::EVENTS).into_iter().map(|event| event.event_id).collect();
     ids.sort();
     ids
 }
