@@ -501,6 +501,35 @@ def test_with_a_spool_closing_does_not_wait_for_a_gateway_that_is_away(stub: Stu
         assert (heir.stats().recovered, heir.stats().accepted, heir.stats().created) == (7, 7, 0)
 
 
+def test_where_no_thread_can_be_started_any_more_the_caller_sends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As at the end of an interpreter from Python 3.12 on.
+    import threading
+
+    def refuses(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuses)
+    ours = TelemetryClient("http://127.0.0.1:9")
+    sent: list[int] = []
+    monkeypatch.setattr(
+        ours._pipeline.transport, "send", lambda payloads, timeout: sent.append(len(payloads)) or _done(payloads)
+    )
+    ours.track("x", user_id="u")
+    assert ours.flush(5)
+    ours.track("y", user_id="u")
+    assert ours.close()
+    assert sent == [1, 1]
+    assert (ours.stats().accepted, ours.stats().unaccounted) == (2, 0)
+
+
+def _done(payloads: Any) -> Any:
+    from telemetry.verdict import Next, Verdict
+
+    return Verdict(Next.DONE, dict.fromkeys(range(len(payloads)), "accepted"))
+
+
 # -- asyncio
 
 
