@@ -52,6 +52,13 @@ const MAX_PREFETCH_BYTES: usize = 64 * 1024 * 1024;
 /// leave every cache before they are looked at, and the pages that hold them are new each time.
 const PARTITION_FETCH_BYTES: usize = 256 * 1024;
 
+/// How long a transactional producer keeps a connection that says nothing. When the group's coordinator dies, librdkafka
+/// may wait for it in the middle of a commit, past every timeout, until any of its connections changes its state
+/// (<https://github.com/confluentinc/librdkafka/issues/5511>, <https://github.com/confluentinc/librdkafka/issues/5456>):
+/// then it looks for the new one. In such a commit nothing is said on any connection, so this is about how long that
+/// takes; a quiet producer pays for it by connecting anew.
+const MAX_IDLE_MS: &str = "4000";
+
 /// What every client is made from.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -123,7 +130,7 @@ impl Settings {
             ("socket.timeout.ms", socket.as_str()),
         ];
         // All records of a transaction are produced at once: batches fill without waiting.
-        let defaults = [("linger.ms", "1"), ("compression.codec", "lz4")];
+        let defaults = [("linger.ms", "1"), ("compression.codec", "lz4"), ("connections.max.idle.ms", MAX_IDLE_MS)];
         self.client(&[&PRODUCER, &defaults], &[&PRODUCER_OURS[..], &ours].concat())
     }
 
