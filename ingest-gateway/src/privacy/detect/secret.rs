@@ -169,7 +169,8 @@ fn tails(text: &str, hits: impl Iterator<Item = Match>, take: &mut impl FnMut(Ra
             continue;
         }
         let (_, tail) = PREFIXES[hit.pattern().as_usize()];
-        let is_apart = matches!(tail, Tail::Url | Tail::Pem) || !before(bytes, hit.start()).is_ascii_alphanumeric();
+        let is_apart =
+            matches!(tail, Tail::Url | Tail::Pem | Tail::Bearer) || !before(bytes, hit.start()).is_ascii_alphanumeric();
         if let Some(range) = tail.range(bytes, hit.start(), hit.end()).filter(|_| is_apart) {
             from = range.end;
             take(range);

@@ -32,9 +32,9 @@ pub struct Signals {
     length: usize,
 }
 
-/// The shortest texts with an e-mail address (`a@b.cc`), an assignment of a secret (`pwd=1234`).
+/// The shortest texts with an e-mail address (`a@b.cc`), the password of a URL (`://a:b@`).
 const MIN_EMAIL: usize = 6;
-const MIN_SECRET: usize = 8;
+const MIN_SECRET: usize = 7;
 
 impl Signals {
     pub fn of(text: &[u8]) -> Self {
