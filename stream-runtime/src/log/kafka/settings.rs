@@ -115,14 +115,15 @@ impl Settings {
     }
 
     pub(super) fn transactor(&self, transactional_id: &str) -> ClientConfig {
-        let transaction = self.transaction_timeout_ms().to_string();
+        let transaction_ms = self.transaction_timeout_ms();
+        let transaction = transaction_ms.to_string();
         // librdkafka refuses longer ones; zero would mean for ever.
-        let bounded = |key| {
-            self.milliseconds(key)
-                .filter(|ms| *ms > 0)
-                .map_or(transaction.clone(), |ms| ms.min(self.transaction_timeout_ms()).to_string())
-        };
-        let (message, socket) = (bounded("message.timeout.ms"), bounded("socket.timeout.ms"));
+        let bounded =
+            |key, limit: u64| self.milliseconds(key).filter(|ms| *ms > 0).map_or(limit, |ms| ms.min(limit)).to_string();
+        // A record that is not taken is given up while the coordinator still lets the transaction be rolled back:
+        // afterwards the producer is fenced, which looks like another process of the same name.
+        let message = bounded("message.timeout.ms", (transaction_ms - transaction_ms / 4).max(1));
+        let socket = bounded("socket.timeout.ms", transaction_ms);
         let ours = [
             ("transactional.id", transactional_id),
             ("transaction.timeout.ms", transaction.as_str()),
@@ -314,13 +315,13 @@ mod tests {
     }
 
     #[test]
-    fn a_record_in_a_transaction_never_outlives_the_transaction() {
+    fn a_record_in_a_transaction_is_given_up_before_the_transaction_is() {
         let message_timeout = |properties: &[(&str, &str)]| {
             settings(properties).expect("valid").transactor("id").get("message.timeout.ms").map(str::to_owned)
         };
-        assert_eq!(message_timeout(&[]).as_deref(), Some("10000"));
-        assert_eq!(message_timeout(&[("delivery.timeout.ms", "60000")]).as_deref(), Some("10000"));
-        assert_eq!(message_timeout(&[("delivery.timeout.ms", "0")]).as_deref(), Some("10000"));
+        assert_eq!(message_timeout(&[]).as_deref(), Some("7500"));
+        assert_eq!(message_timeout(&[("delivery.timeout.ms", "60000")]).as_deref(), Some("7500"));
+        assert_eq!(message_timeout(&[("delivery.timeout.ms", "0")]).as_deref(), Some("7500"));
         assert_eq!(message_timeout(&[("message.timeout.ms", "4000")]).as_deref(), Some("4000"));
     }
 
