@@ -107,22 +107,24 @@ def _emails(text: str) -> _Places:
 
 
 def _domain_end(text: str, start: int) -> Optional[int]:
-    """Where the longest domain name that starts here ends; its last label is 2–24 letters."""
-    best, labels = None, 0
+    """Where the host name that starts here ends; `None` when there is none with a top-level domain."""
+    best: Optional[int] = None
+    first = True
     while True:
         end = start
         while end < len(text) and (text[end].isalnum() or text[end] == "-"):
             end += 1
-        label = text[start:end].rstrip("-")
-        if not label or label[0] == "-":
+        label = text[start:end]
+        if not label or label.startswith("-"):
             return best
-        labels += 1
-        stop = start + len(label)
-        if labels >= 2 and 2 <= len(label) <= 24 and label.isalpha():
-            best = None if label.lower() in _NOT_MAIL else stop
-        if stop != end or text[end : end + 1] != ".":
+        if not first:
+            letters = next((at for at, char in enumerate(label) if not char.isalpha()), len(label))
+            goes_on = label[letters : letters + 1].isalnum()
+            if not goes_on and 2 <= letters <= 24:
+                best = None if label[:letters].lower() in _NOT_MAIL else start + letters
+        if label.endswith("-") or text[end : end + 1] != ".":
             return best
-        start = end + 1
+        start, first = end + 1, False
 
 
 _CARD = re.compile(
