@@ -18,7 +18,7 @@ const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<(u64, u32)>();
 ///
 /// Written as a sorted table that lies above everything written before, which is how the engine orders tables that
 /// overlap. Old values are not read: of a state that was there before, the old timer stays in the index until it is due
-/// and is removed then, because no state wants it (`Task::fire_one`). There are never more of those than changelog
+/// and is removed then, because no state wants it (`Task::fire`). There are never more of those than changelog
 /// records were read.
 #[derive(Default)]
 pub struct Run {
