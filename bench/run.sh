@@ -4,11 +4,13 @@
 #   bench/run.sh                      all of them
 #   bench/run.sh pipe embedded        the whole pipe of `ttf dev`
 #   bench/run.sh pipe kafka           the whole pipe of `ttf all` on real servers, which it starts and stops
+#   bench/run.sh gateway              the gateway next to a server that publishes bodies as they are
 #   bench/run.sh memory | start       memory; cold start
 #   bench/run.sh client               the Python client next to those of PostHog and Segment (needs no build)
 #
 # BENCH_EVENTS (200000), BENCH_USERS (20000), BENCH_CONNECTIONS (4), BENCH_STEADY_SECONDS (20): how much.
-# BENCH_BINARY: a binary that is built already.
+# BENCH_GATEWAY_…: how much of the gateway; see bench/README.md.
+# BENCH_BINARY, BENCH_TOOL: built already (release `ttf`; `ttf-bench`, for the gateway alone).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export TTF_CACHE_DIR=${TTF_CACHE_DIR:-$HOME/.cache/ttf}
@@ -29,15 +31,21 @@ fi
 
 wanted=()
 case "${1:-all} ${2:-}" in
-  'all ') wanted=('start' 'memory' 'pipe embedded' 'pipe kafka') ;;
+  'all ') wanted=('start' 'memory' 'pipe embedded' 'pipe kafka' 'gateway') ;;
   'pipe ') wanted=('pipe embedded' 'pipe kafka') ;;
-  'pipe embedded' | 'pipe kafka' | 'memory ' | 'start ') wanted=("$(echo $*)") ;;
-  *) sed -n '2,12p' "$0"; exit 64 ;;
+  'pipe embedded' | 'pipe kafka' | 'memory ' | 'start ' | 'gateway ') wanted=("$(echo $*)") ;;
+  *) sed -n '2,14p' "$0"; exit 64 ;;
 esac
 
 if [ -z "${BENCH_BINARY:-}" ]; then
   cargo build --release --bin ttf --locked
   BENCH_BINARY=$CARGO_TARGET_DIR/release/ttf
+fi
+
+BENCH_TOOL=${BENCH_TOOL:-}
+if [ -z "$BENCH_TOOL" ] && [[ " ${wanted[*]} " = *' gateway '* ]]; then
+  cargo build --release --locked -p ttf-bench
+  BENCH_TOOL=$CARGO_TARGET_DIR/release/ttf-bench
 fi
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/ttf-bench-XXXXXX")
@@ -49,17 +57,25 @@ finish() {
 trap finish EXIT
 
 for name in "${wanted[@]}"; do
-  if [ "$name" = 'pipe kafka' ]; then
+  case $name in
+    'pipe kafka') servers='kafka registry postgres redis s3' ;;
+    gateway) servers=kafka ;;
+    *) servers= ;;
+  esac
+  if [ -n "$servers" ]; then
     # A folder another user may enter: PostgreSQL does not run as root.
     chmod 755 "$folder"
     # A port that was free a moment ago may be taken by now; those that are up stay up.
     for attempt in 1 2 3; do
-      if scripts/services/services.sh up kafka registry postgres redis s3; then break; fi
+      # shellcheck disable=SC2086
+      if scripts/services/services.sh up $servers; then break; fi
       if [ $attempt = 3 ]; then exit 1; fi
     done
     # shellcheck disable=SC1091
     . "$TTF_SERVICES_DIR/env"
   fi
   # shellcheck disable=SC2086
-  PYTHONPATH=bench PYTHONDONTWRITEBYTECODE=1 python3 -m ttfbench --binary "$BENCH_BINARY" --folder "$folder" $name
+  PYTHONPATH=bench PYTHONDONTWRITEBYTECODE=1 python3 -m ttfbench --binary "$BENCH_BINARY" --tool "$BENCH_TOOL" --folder "$folder" $name
+  # What others leave running would take part in the next one.
+  if [ -e "$TTF_SERVICES_DIR" ]; then scripts/services/services.sh down; rm -rf "$TTF_SERVICES_DIR"; fi
 done

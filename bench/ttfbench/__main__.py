@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from ttfbench import memory, pipe, start
+from ttfbench import gateway, memory, pipe, start
 
 
 def whole_number(name: str, default: int) -> int:
@@ -15,8 +15,9 @@ def whole_number(name: str, default: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="ttfbench", description=__doc__)
     parser.add_argument("--binary", type=Path, required=True)
+    parser.add_argument("--tool", type=Path, help="`ttf-bench`, for the gateway")
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("benchmark", choices=["pipe", "memory", "start"])
+    parser.add_argument("benchmark", choices=["pipe", "memory", "start", "gateway"])
     parser.add_argument("log", nargs="?", choices=["embedded", "kafka"])
     args = parser.parse_args()
     if args.benchmark == "pipe":
@@ -27,6 +28,8 @@ def main() -> int:
             steady_seconds=whole_number("BENCH_STEADY_SECONDS", 20),
         )
         return pipe.run(args.binary, args.folder, args.log or "embedded", plan)
+    if args.benchmark == "gateway":
+        return gateway.run(args.binary, args.tool, args.folder)
     return {"memory": memory.run, "start": start.run}[args.benchmark](args.binary, args.folder)
 
 

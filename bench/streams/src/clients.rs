@@ -37,7 +37,13 @@ impl Undelivered {
 
 /// A producer with the gateway's settings; `linger_ms` decides how full its batches become.
 pub fn producer(brokers: &str, linger_ms: u32) -> anyhow::Result<ThreadedProducer<Undelivered>> {
-    ClientConfig::new()
+    producer_config(brokers, linger_ms).create_with_context(Undelivered::default()).context("cannot make a producer")
+}
+
+/// See [`producer`].
+pub fn producer_config(brokers: &str, linger_ms: u32) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
         .set("bootstrap.servers", brokers)
         .set("acks", "all")
         .set("enable.idempotence", "true")
@@ -45,9 +51,8 @@ pub fn producer(brokers: &str, linger_ms: u32) -> anyhow::Result<ThreadedProduce
         .set("compression.codec", "lz4")
         .set("linger.ms", linger_ms.to_string())
         .set("queue.buffering.max.messages", "500000")
-        .set("queue.buffering.max.kbytes", "262144")
-        .create_with_context(Undelivered::default())
-        .context("cannot make a producer")
+        .set("queue.buffering.max.kbytes", "262144");
+    config
 }
 
 /// A reader outside any group.

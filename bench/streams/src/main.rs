@@ -1,18 +1,24 @@
-//! Makes the events that benchmarks of the stream processor run on, and measures what becomes of them.
+//! Makes the events that benchmarks of the gateway and the stream processor run on, and measures what becomes of them.
 //!
-//! Every command prints one line of JSON; `bench/ttfbench/streams` puts them together.
+//! Every command prints one line of JSON; `bench/ttfbench` puts them together.
 
 mod clients;
 mod cohort;
 mod compare;
 mod floor;
 mod generate;
+mod http_load;
 mod latency;
 mod measure;
 mod process;
+mod raw_gateway;
 mod topics;
 
 use clap::{Parser, Subcommand};
+
+/// The one that `ttf` has, so that floors and what they are a floor of pay the same for memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Debug, Parser)]
 #[command(name = "ttf-bench", version, max_term_width = 110)]
@@ -40,6 +46,10 @@ enum Command {
     Reset(topics::ResetArgs),
     /// Count what lies in a topic
     Ends(topics::EndsArgs),
+    /// Send events over HTTP and check every answer
+    HttpLoad(http_load::Args),
+    /// Take the gateway's bodies over HTTP and publish them as they are
+    RawGateway(raw_gateway::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -52,6 +62,8 @@ fn main() -> anyhow::Result<()> {
         Command::Compare(args) => serde_json::to_value(compare::run(&cli.brokers, &args)?)?,
         Command::Reset(args) => serde_json::to_value(topics::reset(&cli.brokers, &args)?)?,
         Command::Ends(args) => serde_json::to_value(topics::ends(&cli.brokers, &args)?)?,
+        Command::HttpLoad(args) => serde_json::to_value(http_load::run(&args)?)?,
+        Command::RawGateway(args) => serde_json::to_value(raw_gateway::run(&cli.brokers, &args)?)?,
     };
     println!("{told}");
     Ok(())

@@ -1,0 +1,258 @@
+"""The gateway next to its floor: the same bodies over HTTP to both, Kafka behind both.
+
+The floor is `ttf-bench raw-gateway`: a server on the same HTTP library with the same producer, which publishes each
+body as it is. Both run in turn, each as a new process on new topics.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ttfbench import kafka, report, stages
+from ttfbench.process import Process, free_port
+
+KEY = "bench-key-of-nobody"
+EVENTS = "telemetry.events.v1"
+REJECTED = "telemetry.events.rejected.v1"
+FLOOR = "bench.gateway.floor"
+# Of the capacity that was found, for the time an answer takes.
+SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long, and how much at once."""
+
+    seconds: float
+    warm_up: float
+    rounds: int
+    soak_seconds: float
+
+    @classmethod
+    def of_environment(cls) -> "Size":
+        def number(name: str, default: float) -> float:
+            return float(os.environ.get(f"BENCH_GATEWAY_{name}", default))
+
+        return cls(
+            number("SECONDS", 10),
+            number("WARM_UP", 3),
+            int(number("ROUNDS", 2)),
+            number("SOAK_SECONDS", 60),
+        )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a request has, and how many are under way at once: enough to keep the machine busy."""
+
+    name: str
+    events: int
+    connections: int
+
+
+SHAPES = [Shape("single", 1, 512), Shape("batch_of_100", 100, 32)]
+
+
+class Bench:
+    """The programs, the broker, and a folder for what they keep."""
+
+    def __init__(self, binary: Path, tool: Path, folder: Path) -> None:
+        self.binary, self.tool, self.folder = binary, tool, folder
+        self.brokers = os.environ["TTF_TEST_KAFKA"]
+        self.broker_pid = kafka.server_pids()["kafka/1"]
+        self.size = Size.of_environment()
+
+    def call(self, *args: object) -> dict:
+        """Runs `ttf-bench` and returns what it tells."""
+        command = [str(self.tool), "--brokers", self.brokers, *map(str, args)]
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}")
+        return json.loads(done.stdout)
+
+    def new_topics(self) -> None:
+        topics = f"{EVENTS},{REJECTED},{FLOOR}"
+        self.call("reset", "--delete", topics, "--create", topics, "--partitions", kafka.PARTITIONS)
+
+    def gateway(self) -> Process:
+        port = free_port()
+        file = self.folder / "gateway.yaml"
+        # JSON is YAML.
+        file.write_text(json.dumps(configuration(self.brokers, port)))
+        log = self.folder / "gateway.log"
+        with log.open("ab") as out:
+            subprocess.run([self.binary, "topics", "apply", "--config", file], check=True, stdout=out, stderr=out)
+        return Process(self.binary, ["gateway", "--config", str(file)], port, log)
+
+    def floor(self, shape: Shape, records: int) -> Process:
+        port = free_port()
+        args = ["--brokers", self.brokers, "raw-gateway", "--listen", f"127.0.0.1:{port}", "--topic", FLOOR]
+        args += ["--events", str(shape.events), "--records", str(records)]
+        return Process(self.tool, args, port, self.folder / "floor.log")
+
+    def load(self, process: Process, shape: Shape, seconds: float, rate: float | None = None) -> dict:
+        args = ["http-load", "--to", f"{process.host}:{process.port}", "--key", KEY, "--events", shape.events]
+        args += ["--connections", shape.connections, "--warm-up", self.size.warm_up, "--seconds", seconds]
+        args += ["--pids", f"{process.pid},{self.broker_pid}"]
+        told = self.call(*args, *(("--rate", rate) if rate else ()))
+        server, broker = told.pop("processes")
+        told["events_per_cpu_second"] = told["events"] / max(server["cpu_seconds"], 0.01)
+        return told | {"server": server, "broker_cpu_seconds": broker["cpu_seconds"]}
+
+
+def configuration(brokers: str, port: int) -> dict:
+    """The gateway as it comes, the detectors of personal data on, with a key and a tracking plan."""
+    properties = {
+        "plan": {"type": "string", "required": True, "values": ["free", "team", "enterprise"]},
+        "source": {"type": "string"},
+        "page": {"type": "string", "max": 500},
+        "project_id": {"type": "string", "required": True, "min": 5},
+        "count": {"type": "integer", "min": 0},
+        "duration_ms": {"type": "number", "min": 0},
+        "tags": {"type": "list"},
+        "note": {"type": "string"},
+    }
+    milestones = ["signup", "first_project_created", "first_agent_created", "first_workflow_created", "first_success"]
+    others = ["docs_opened", "agent_edited", "workflow_run", "invite_sent", "search_used"]
+    named = [(name, "ttf_milestone") for name in milestones] + [(name, "track") for name in others]
+    events = [
+        {"name": name, "types": [kind], "properties": properties, "additional_properties": False}
+        for name, kind in named
+    ]
+    key = {"name": "bench", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "scopes": ["ingest"]}
+    return {
+        "service": {"admin_listen": f"127.0.0.1:{free_port()}"},
+        "log": {"kind": "kafka", "brokers": brokers},
+        "topics": {"partitions": kafka.PARTITIONS, "replication_factor": 1, "min_insync_replicas": 1},
+        "gateway": {"listen": f"127.0.0.1:{port}", "auth": {"mode": "required"}},
+        "tenants": {"default": {"keys": [key]}},
+        # An event that is not as planned would be rejected, and end the run.
+        "plan": {"default": {"mode": "block", "events": events}},
+    }
+
+
+def run(binary: Path, tool: Path, folder: Path) -> int:
+    load_before = report.load_average()
+    bench = Bench(binary, tool, folder)
+    numbers: dict = {"rounds": bench.size.rounds}
+    for shape in SHAPES:
+        numbers |= {f"{shape.name}_{key}": value for key, value in compare(bench, shape).items()}
+    numbers |= soak(bench, SHAPES[-1])
+    if os.environ.get("BENCH_GATEWAY_PERF"):
+        for shape in SHAPES:
+            numbers[f"{shape.name}_cpu_microseconds_by_stage"] = by_stage(bench, shape)
+    numbers["load_average_after"] = report.load_average()
+    report.show("gateway", load_before, numbers)
+    return 0
+
+
+def compare(bench: Bench, shape: Shape) -> dict:
+    """Gateway and floor in turn at full speed, then both at half of what the gateway can take."""
+    floors = {"floor": 1} | ({"floor_in_records": shape.events} if shape.events > 1 else {})
+    rounds: dict[str, list[dict]] = {name: [] for name in ["gateway", *floors]}
+    for _ in range(bench.size.rounds):
+        for name, found in rounds.items():
+            found.append(fresh(bench, name, shape, floors.get(name, 1)))
+            told(f"{name}, {shape.name}", found[-1])
+    numbers: dict = {"connections": shape.connections, "body_bytes": rounds["gateway"][0]["body_bytes"]}
+    for name, found in rounds.items():
+        numbers |= {f"{name}_{key}": value for key, value in together(found).items()}
+    for name in floors:
+        floor = numbers[f"{name}_events_per_cpu_second"]
+        numbers[f"ratio_to_{name}"] = round(numbers["gateway_events_per_cpu_second"] / floor, 4)
+    rate = SHARE * numbers["gateway_events_per_second"] / shape.events
+    for name in ["gateway", "floor"]:
+        half = fresh(bench, name, shape, 1, rate)
+        told(f"{name}, {shape.name}, {rate:,.0f} requests/s", half)
+        numbers[f"{name}_at_half_load_events_per_second"] = round(half["events_per_second"])
+        for key in ("p50_ms", "p99_ms", "max_ms"):
+            numbers[f"{name}_at_half_load_{key}"] = round(half[key], 3)
+    return numbers
+
+
+def fresh(bench: Bench, name: str, shape: Shape, records: int, rate: float | None = None) -> dict:
+    """One run of a new process on new topics."""
+    bench.new_topics()
+    process = bench.gateway() if name == "gateway" else bench.floor(shape, records)
+    try:
+        process.wait_ready()
+        return bench.load(process, shape, bench.size.seconds, rate)
+    finally:
+        process.stop()
+
+
+def together(rounds: list[dict]) -> dict:
+    """Of all rounds: what was done over what it took."""
+    events = sum(of["events"] for of in rounds)
+    return {
+        "events_per_second": round(events / sum(of["seconds"] for of in rounds)),
+        "events_per_cpu_second": round(events / max(sum(of["server"]["cpu_seconds"] for of in rounds), 0.01)),
+        "events_per_cpu_second_by_round": [round(of["events_per_cpu_second"]) for of in rounds],
+        "cpu_microseconds_per_event": round(1e6 * sum(of["server"]["cpu_seconds"] for of in rounds) / events, 3),
+        "broker_cpu_microseconds_per_event": round(1e6 * sum(of["broker_cpu_seconds"] for of in rounds) / events, 3),
+        "sender_cores": round(max(of["own_cores"] for of in rounds), 3),
+        "full_load_p50_ms": round(max(of["p50_ms"] for of in rounds), 3),
+        "full_load_p99_ms": round(max(of["p99_ms"] for of in rounds), 3),
+        "rss_peak_bytes": max(of["server"]["rss_peak_bytes"] for of in rounds),
+    }
+
+
+def soak(bench: Bench, shape: Shape) -> dict:
+    """Resident memory under full load."""
+    if not bench.size.soak_seconds:
+        return {}
+    bench.new_topics()
+    process = bench.gateway()
+    try:
+        process.wait_ready()
+        ready = process.memory_bytes("VmRSS")
+        found = bench.load(process, shape, bench.size.soak_seconds)
+    finally:
+        process.stop()
+    told(f"gateway, {bench.size.soak_seconds:.0f} s", found)
+    server = found["server"]
+    return {
+        "soak_seconds": bench.size.soak_seconds,
+        "soak_events": found["events"],
+        "soak_rss_ready_bytes": ready,
+        "soak_rss_before_bytes": server["rss_before_bytes"],
+        "soak_rss_after_bytes": server["rss_after_bytes"],
+        "soak_rss_peak_bytes": server["rss_peak_bytes"],
+        "soak_rss_by_tenth_bytes": tenths(server["rss_bytes"]),
+    }
+
+
+def tenths(samples: list[int]) -> list[int]:
+    """The mean of each tenth of the samples: growth shows, noise does not."""
+    step = max(1, len(samples) // 10)
+    return [round(sum(part) / len(part)) for part in (samples[at : at + step] for at in range(0, len(samples), step))]
+
+
+def by_stage(bench: Bench, shape: Shape) -> dict[str, float]:
+    """CPU microseconds an event by stage, under `perf` (which costs a bit itself)."""
+    bench.new_topics()
+    process = bench.gateway()
+    recording = None
+    try:
+        process.wait_ready()
+        data = bench.folder / "perf.data"
+        recording = stages.Recording(process.pid, data, bench.size.warm_up + 1, bench.size.seconds / 2)
+        found = bench.load(process, shape, bench.size.seconds)
+        shares = recording.shares()
+    finally:
+        if recording:
+            recording.stop()
+        process.stop()
+    per_event = 1e6 * found["server"]["cpu_seconds"] / found["events"]
+    return {stage: round(share * per_event, 3) for stage, share in shares.items()}
+
+
+def told(name: str, found: dict) -> None:
+    speed = f"{found['events_per_second']:,.0f} events/s, {found['events_per_cpu_second']:,.0f} per CPU second"
+    times = f"p50 {found['p50_ms']:.2f} ms, p99 {found['p99_ms']:.2f} ms"
+    noise = f"sender {found['own_cores']:.2f} cores, load {report.load_average()}"
+    print(f"{time.strftime('%H:%M:%S')} {name}: {speed}, {times}, {noise}", flush=True)
