@@ -29,8 +29,10 @@ class Settings:
 
 
 def server_pids() -> dict[str, int]:
-    """Process ids by the servers' names."""
-    return {file.parent.name: int(file.read_text()) for file in Path(os.environ["TTF_SERVICES_DIR"]).glob("*/pid")}
+    """Process ids by the servers' names; a broker's is `kafka/1`."""
+    root = Path(os.environ["TTF_SERVICES_DIR"])
+    files = [*root.glob("*/pid"), *root.glob("*/*/pid")]
+    return {str(file.parent.relative_to(root)): int(file.read_text()) for file in files}
 
 
 def everything(binary: Path, folder: Path, settings: Settings) -> Process:
