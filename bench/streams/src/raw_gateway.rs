@@ -2,7 +2,14 @@
 //!
 //! Answers when the brokers have acknowledged them, as the gateway does.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use anyhow::Context;
 use axum::body::Body;
@@ -38,6 +45,10 @@ pub struct Args {
     /// Cut each body into so many records of the same length, wherever that cuts it
     #[arg(long, default_value_t = 1)]
     records: usize,
+    /// Give each record a key of its own, so that they go to all partitions, as those of many users do; without one,
+    /// the producer fills one partition after the other
+    #[arg(long)]
+    keys: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,6 +74,8 @@ struct Floor {
     producer: ThreadedProducer<Reports>,
     topic: String,
     records: usize,
+    /// The next key, where there are keys.
+    key: Option<AtomicU64>,
     answer: Bytes,
 }
 
@@ -75,6 +88,7 @@ pub fn run(brokers: &str, args: &Args) -> anyhow::Result<Served> {
             .context("cannot make a producer")?,
         topic: args.topic.clone(),
         records: args.records.max(1),
+        key: args.keys.then(|| AtomicU64::new(0)),
         answer: serde_json::json!({ "code": "accepted", "accepted": args.events }).to_string().into(),
     });
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(args.listen, floor))?;
@@ -119,7 +133,9 @@ impl Floor {
         let mut waiting = Vec::with_capacity(self.records);
         for piece in body.chunks(body.len().div_ceil(self.records).max(1)) {
             let (sender, receiver) = oneshot::channel();
-            let record = BaseRecord::<(), [u8], _>::with_opaque_to(&self.topic, Box::new(sender)).payload(piece);
+            let key = self.key.as_ref().map(|next| format!("user-{:06}", next.fetch_add(1, Ordering::Relaxed)));
+            let mut record = BaseRecord::<str, [u8], _>::with_opaque_to(&self.topic, Box::new(sender)).payload(piece);
+            record.key = key.as_deref();
             if self.producer.send(record).is_err() {
                 return false;
             }
