@@ -49,7 +49,7 @@ audit: ## Licences and advisories of the dependencies (installs cargo-deny once)
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check
 
-bench: prerequisites ## Run the benchmarks (release build, real servers); prints ratios (ARGS=client: the Python client)
+bench: prerequisites ## Run the benchmarks (release build, real servers); prints ratios (ARGS=gateway | client | …: bench/README.md)
 	@bench/run.sh $(ARGS)
 
 bench-streams: prerequisites ## Measure the stream processor next to Kafka Streams (ARGS='throughput latency restore growth')
