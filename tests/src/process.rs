@@ -119,6 +119,14 @@ impl Ttf {
         self.child.try_wait().expect("the child is ours").is_none()
     }
 
+    /// A figure of `/proc/PID/status` (`VmRSS`, `VmHWM`), in bytes.
+    pub fn memory(&self, figure: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs, on Linux");
+        let told = status.lines().find_map(|line| line.strip_prefix(figure)).expect("the system tells this figure");
+        let kib: u64 = told.trim_matches(|it: char| !it.is_ascii_digit()).parse().expect("a number of KiB");
+        kib * 1024
+    }
+
     /// Everything it has printed so far.
     pub fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
