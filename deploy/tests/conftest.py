@@ -14,6 +14,10 @@ DEPLOY = ROOT / "deploy"
 SECRET = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
+#: Stands for those that are addresses.
+URLS = {"redis-url": "redis://:secret@redis:6379", "database-url": "postgres://ttf:secret@postgres:5432/ttf"}
+
+
 def required(name: str) -> str:
     value = os.environ.get(name)
     if not value:
@@ -40,7 +44,8 @@ def validate(ttf, tmp_path):
         secrets.mkdir(exist_ok=True)
 
         def stand_in(found: re.Match) -> str:
-            (secrets / Path(found[1]).name).write_text(SECRET)
+            name = Path(found[1]).name
+            (secrets / name).write_text(URLS.get(name, SECRET))
             return f"${{file:{secrets / Path(found[1]).name}}}"
 
         file = tmp_path / "telemetry.yaml"
