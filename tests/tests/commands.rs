@@ -120,9 +120,9 @@ fn a_wrong_configuration_is_refused_by_every_role_with_place_and_remedy() {
     state_ttl: 430d
 ";
     for (name, text, says) in [
-        ("plan.yaml", "plan: { mode: warn }", "not available yet"),
+        ("plan.yaml", "plan: { acme: { mode: loud, events: [] } }", "`loud`"),
         ("limits.yaml", "gateway: { limits: { event_bytes: 9MiB } }", "limits.event_bytes"),
-        ("privacy.yaml", "privacy: { detectors: { email: mask } }", "email"),
+        ("privacy.yaml", "privacy: { detectors: { emial: mask } }", "did you mean `email`"),
         ("journey.yaml", journey, "nowhere"),
         ("alerts.yaml", "alerter: { route: { receiver: nobody } }", "nobody"),
         ("broken.yaml", "gateway: [", "broken.yaml"),
