@@ -5,6 +5,7 @@ body as it is. Both run in turn, each as a new process on new topics.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -233,8 +234,9 @@ def soak(bench: Bench, shape: Shape) -> dict:
 
 def tenths(samples: list[int]) -> list[int]:
     """The mean of each tenth of the samples: growth shows, noise does not."""
-    step = max(1, len(samples) // 10)
-    return [round(sum(part) / len(part)) for part in (samples[at : at + step] for at in range(0, len(samples), step))]
+    bounds = [round(len(samples) * tenth / 10) for tenth in range(11)]
+    parts = [samples[begin:end] for begin, end in itertools.pairwise(bounds)]
+    return [round(sum(part) / len(part)) for part in parts if part]
 
 
 def by_stage(bench: Bench, shape: Shape) -> dict[str, float]:
