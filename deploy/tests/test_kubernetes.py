@@ -1,7 +1,9 @@
 """The manifests: valid for two versions of Kubernetes, consistent with each other, and with what the program takes."""
 
+import os
 import re
 import subprocess
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
@@ -10,6 +12,7 @@ from conftest import DEPLOY, ROOT
 from kube import OVERLAYS, End, built, connects, container, of, one, template, workloads
 
 ROLES = ("gateway", "processor", "archiver", "alerter")
+VERSIONS = ("1.33", "1.36")
 #: Kinds whose schemas come with operators, not with Kubernetes.
 FOREIGN = {"PodMonitor", "PrometheusRule", "ExternalSecret", "ScaledObject"}
 
@@ -17,7 +20,7 @@ overlays = pytest.mark.parametrize("overlay", [f"overlays/{name}" for name in OV
 
 
 @overlays
-@pytest.mark.parametrize("version", ["1.33", "1.36"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_every_object_is_valid(overlay, version):
     for item in built(overlay):
         if item["kind"] not in FOREIGN:
@@ -228,3 +231,77 @@ def test_the_network_lets_through_each_needed_path_and_nothing_else(overlay):
         if connects(policies, source, target, protocol, port)
     }
     assert through == needed
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    """Production with all components."""
+    folder = tmp_path_factory.mktemp("everything")
+    kubernetes = Path(os.path.relpath(DEPLOY / "kubernetes", folder.resolve()))
+    names = ("prometheus-operator", "external-secrets", "processor-on-lag", "gateway-request-rate")
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [str(kubernetes / "overlays/production")],
+        "components": [str(kubernetes / "components" / name) for name in names],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return built(str(folder))
+
+
+def test_the_components_fit(everything):
+    keys = {item["key"] for workload in workloads(everything) for item in secret_items(workload)}
+    external = one(everything, "ExternalSecret", "telemetry-secrets")
+    assert external["spec"]["target"]["name"] == "telemetry-secrets"
+    assert {entry["secretKey"] for entry in external["spec"]["data"]} == keys
+
+    monitor = one(everything, "PodMonitor", "telemetry")
+    for workload in of(everything, "Deployment", "StatefulSet"):
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= template(workload)["metadata"]["labels"].items()
+        assert monitor["spec"]["podMetricsEndpoints"][0]["port"] in {port["name"] for port in container(workload)["ports"]}
+
+    scaled = one(everything, "ScaledObject", "telemetry-processor")["spec"]
+    assert one(everything, scaled["scaleTargetRef"]["kind"], scaled["scaleTargetRef"]["name"])
+    config = yaml.safe_load((DEPLOY / "kubernetes/base/config/processor.yaml").read_text())
+    assert scaled["maxReplicaCount"] <= config["topics"]["partitions"]
+
+    [scaler] = of(everything, "HorizontalPodAutoscaler")
+    assert {metric["type"] for metric in scaler["spec"]["metrics"]} == {"Resource", "Pods"}
+    for version in VERSIONS:
+        kubernetes_validate.validate(scaler, version, strict=True)
+
+
+def test_the_operator_gets_the_rules_that_are_tested(everything):
+    groups = [g for file in sorted((DEPLOY / "prometheus/rules").glob("*.yml")) for g in yaml.safe_load(file.read_text())["groups"]]
+    assert one(everything, "PrometheusRule", "telemetry")["spec"]["groups"] == groups
+
+
+def test_dashboards_are_there_at_the_start(everything):
+    for file in (DEPLOY / "grafana/dashboards").glob("*.json"):
+        [config] = [item for item in of(everything, "ConfigMap") if file.name in item["data"]]
+        assert config["data"][file.name] == file.read_text()
+        assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def secret_items(workload: dict) -> list[dict]:
+    return [item for volume in template(workload)["spec"]["volumes"] if "secret" in volume for item in volume["secret"]["items"]]
+
+
+def test_the_example_for_mtls_is_a_configuration_the_program_takes(validate):
+    example = yaml.safe_load((DEPLOY / "kubernetes/examples/kafka-mtls.yaml").read_text())
+    assert validate(example["data"]["log.yaml"], {}) == ""
+
+
+def test_the_example_users_may_do_what_their_roles_do():
+    examples = yaml.safe_load_all((DEPLOY / "kubernetes/examples/strimzi.yaml").read_text())
+    users = {user["metadata"]["name"]: user["spec"] for user in examples}
+    assert set(users) == {f"telemetry-{role}" for role in ROLES}
+    for role in ROLES:
+        config = yaml.safe_load((DEPLOY / "kubernetes/base/config" / f"{role}.yaml").read_text())
+        assert config["log"]["properties"]["sasl.username"] == f"telemetry-{role}"
+        assert users[f"telemetry-{role}"]["authentication"]["type"] == "scram-sha-512"
+        topics = set(re.findall(r'"(telemetry\.[a-z.]+v1)"', (ROOT / "schemas/src/topics.rs").read_text()))
+        for acl in users[f"telemetry-{role}"]["authorization"]["acls"]:
+            name = acl["resource"].get("name", "")
+            if acl["resource"]["type"] == "topic" and acl["resource"]["patternType"] == "literal":
+                assert name in topics, name

@@ -127,7 +127,7 @@ def eventually(what: str, seconds: float, condition):
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
-    """A running system under load, and the Prometheus that watches it; `(metrics, api)`."""
+    """A running system under load, and the Prometheus that watches it; `(metrics, api, load)`."""
     import os
 
     folder = tmp_path_factory.mktemp("watched")
@@ -153,12 +153,22 @@ def watched(tmp_path_factory):
         start("prometheus", tools / "prometheus", "--config.file", folder / "prometheus.yml", *storage)
         eventually("ready", 30, lambda: get(f"http://127.0.0.1:{port}/ready"))
         eventually("Prometheus", 30, lambda: get(f"http://127.0.0.1:{at}/-/ready"))
-        run(ttf, "demo", "--users", "60", "--speed-up", "4000", "--url", f"http://127.0.0.1:{port}")
+
+        def load(seed: int) -> None:
+            url = f"http://127.0.0.1:{port}"
+            run(ttf, "demo", "--users", "60", "--speed-up", "6000", "--seed", str(seed), "--url", url)
+
+        load(1)
 
         def api(path: str, **parameters: str) -> dict:
             return json.loads(get(f"http://127.0.0.1:{at}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))["data"]
 
-        yield get(f"http://127.0.0.1:{port}/metrics"), api
+        # Alerts wait `alerter.route.group_wait` (5 s) for others that belong with them.
+        def told() -> str | None:
+            metrics = get(f"http://127.0.0.1:{port}/metrics")
+            return metrics if "ttf_alert_deliveries_total{" in metrics else None
+
+        yield eventually("somebody is told", 40, told), api, load
     finally:
         for process in started:
             process.send_signal(signal.SIGTERM)
@@ -167,7 +177,7 @@ def watched(tmp_path_factory):
 
 
 def test_every_figure_that_is_named_exists(watched):
-    metrics, _ = watched
+    metrics, _, _ = watched
     there = set(re.findall(r"^(\w+)[{ ]", metrics, re.M)) | SELDOM | {"up"}
     for name in SELDOM:
         sources = (path for path in ROOT.glob("*/src/**/*.rs") if f'"{name}"' in path.read_text())
@@ -184,7 +194,7 @@ def test_every_figure_that_is_named_exists(watched):
 
 
 def test_every_query_of_every_panel_returns_data(watched):
-    _, api = watched
+    _, api, load = watched
     missing = dict(queries())
 
     def look():
@@ -193,14 +203,18 @@ def test_every_query_of_every_panel_returns_data(watched):
                 del missing[name]
         return None if missing else True
 
-    try:
-        eventually("every panel has data", 20, look)
-    except AssertionError:
-        raise AssertionError(f"no data: {sorted(missing)}") from None
+    # A rate wants figures that grow while they are looked at: on a busy machine the load may be over before that.
+    for seed in (2, 3, 4, 5):
+        try:
+            eventually("every panel has data", 5, look)
+            break
+        except AssertionError:
+            load(seed)
+    assert not missing
 
 
 def test_every_rule_is_evaluated_without_an_error_and_a_healthy_system_alerts_nobody(watched):
-    _, api = watched
+    _, api, _ = watched
 
     def look():
         evaluated = [rule for group in api("rules")["groups"] for rule in group["rules"]]
