@@ -1,7 +1,7 @@
 //! What a processor holds in memory while what it puts out is taken slowly. Needs a `ttf` that was built with the
 //! feature `failpoints`.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use serde_json::json;
 use ttf_tests::{
@@ -35,7 +35,10 @@ fn slow_down(trial: &Trial, slow: bool) {
 /// What a batch cannot be compressed to less than: the bound is on what comes over the wire.
 fn noise(seed: u64) -> String {
     let word = |at: u64| (seed * 1_000_003 + at).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31);
-    (0..PADDING as u64 / 16).map(|at| format!("{:016x}", word(at).wrapping_mul(0xD1B5_4A32_D192_ED03))).collect()
+    (0..PADDING as u64 / 16).fold(String::new(), |mut text, at| {
+        write!(text, "{:016x}", word(at).wrapping_mul(0xD1B5_4A32_D192_ED03)).expect("a string takes it");
+        text
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
