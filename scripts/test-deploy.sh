@@ -36,8 +36,17 @@ fi
 # promtool and prometheus: Debian's package, unpacked, not installed.
 if [ ! -x "$tools/promtool" ]; then
   work=$(mktemp -d "$tools/prometheus-XXXXXX")
-  # apt drops its rights for a download; the folder is then not its own, and it says so.
-  (cd "$work" && apt-get -qq download prometheus 2>"$work/log") || { cat "$work/log" >&2; echo "ttf: cannot download Debian's package prometheus; put promtool and prometheus into $tools" >&2; exit 1; }
+  # As root, apt gives up its rights for a download and says so when it may not write here.
+  fetch() { (cd "$work" && apt-get -qq download prometheus >"$work/log" 2>&1); }
+  if ! fetch; then
+    # A fresh machine may have no lists yet.
+    if [ "$(id -u)" = 0 ]; then apt-get -qq update >/dev/null 2>&1 || true; fi
+    if ! fetch; then
+      cat "$work/log" >&2
+      echo "ttf: cannot download Debian's package prometheus; put promtool and prometheus into $tools" >&2
+      exit 1
+    fi
+  fi
   dpkg -x "$work"/prometheus_*.deb "$work/root"
   install -m 0755 "$work/root/usr/bin/prometheus" "$work/root/usr/bin/promtool" "$tools/"
   rm -rf "$work"

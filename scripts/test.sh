@@ -21,4 +21,7 @@ TTF_TEST_BIN=$CARGO_TARGET_DIR/debug/ttf
 export TTF_TEST_BIN
 cargo test --locked --workspace "${features[@]}" "$@"
 # A filter is one for the Rust suites.
-[ $# -gt 0 ] || scripts/test-python.sh
+if [ $# = 0 ]; then
+  scripts/test-python.sh
+  scripts/test-deploy.sh
+fi
