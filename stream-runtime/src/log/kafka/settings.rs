@@ -47,10 +47,32 @@ const DEFAULT_MESSAGE_LIMIT: usize = 1_000_000;
 /// An open transaction holds back every reader of committed records: not for longer than this.
 const TRANSACTION_TIMEOUT_MS: u64 = 10_000;
 /// What may be read ahead at most.
-const MAX_PREFETCH_BYTES: usize = 64 * 1024 * 1024;
-/// Of one partition in one fetch. What is fetched at once comes compressed and is unpacked at once: many megabytes of it
-/// leave every cache before they are looked at, and the pages that hold them are new each time.
-const PARTITION_FETCH_BYTES: usize = 256 * 1024;
+const MAX_PREFETCH_BYTES: usize = 64 * MIB;
+const MIB: usize = 1024 * 1024;
+/// What is read ahead, and in which pieces.
+struct Fetch {
+    /// Bytes read ahead.
+    ahead: usize,
+    /// Records of a partition that are there before no more are asked for.
+    records: &'static str,
+    /// Bytes in one fetch, and of one partition in it.
+    at_once: usize,
+    of_partition: usize,
+}
+
+impl Fetch {
+    /// For a member, which does a lot with each record. What is fetched at once comes compressed and is unpacked at once:
+    /// many megabytes of it leave every cache before they are looked at, and the pages that hold them are new each time.
+    fn small(ahead: usize) -> Self {
+        let ahead = ahead.clamp(64 * 1024, MAX_PREFETCH_BYTES);
+        Self { ahead, records: "5000", at_once: DEFAULT_MESSAGE_LIMIT, of_partition: ahead.min(256 * 1024) }
+    }
+
+    /// For a reader, which is through with a piece before the next one can be there.
+    fn large() -> Self {
+        Self { ahead: 16 * MIB, records: "20000", at_once: 16 * MIB, of_partition: MIB }
+    }
+}
 
 /// How long a transactional producer keeps a connection that says nothing. When the group's coordinator dies, librdkafka
 /// may wait for it in the middle of a commit, past every timeout, until any of its connections changes its state
@@ -143,7 +165,7 @@ impl Settings {
             ("enable.partition.eof", "false"),
         ];
         // A fetch is one at a time per broker: a long wait on quiet partitions would delay new ones.
-        let mut config = self.consumer(options.prefetch_bytes, "100", &ours);
+        let mut config = self.consumer(&Fetch::small(options.prefetch_bytes), "100", &ours);
         if let Some(instance_id) = &options.instance_id {
             config.set("group.instance.id", instance_id);
         }
@@ -159,7 +181,7 @@ impl Settings {
             // How a reader knows that it has passed the last transaction marker.
             ("enable.partition.eof", "true"),
         ];
-        self.consumer(16 * 1024 * 1024, "20", &ours)
+        self.consumer(&Fetch::large(), "20", &ours)
     }
 
     /// A reader that looks at the end of partitions and wants its answer at once.
@@ -183,17 +205,16 @@ impl Settings {
         self.client(&[], &[])
     }
 
-    fn consumer(&self, prefetch_bytes: usize, fetch_wait_ms: &str, ours: &[(&str, &str)]) -> ClientConfig {
-        let prefetch = prefetch_bytes.clamp(64 * 1024, MAX_PREFETCH_BYTES);
-        let (kbytes, fetch) = ((prefetch / 1024).to_string(), DEFAULT_MESSAGE_LIMIT.to_string());
-        let partition = prefetch.min(PARTITION_FETCH_BYTES).to_string();
+    fn consumer(&self, fetch: &Fetch, fetch_wait_ms: &str, ours: &[(&str, &str)]) -> ClientConfig {
+        let kbytes = (fetch.ahead / 1024).to_string();
+        let (at_once, partition) = (fetch.at_once.to_string(), fetch.of_partition.to_string());
         let defaults = [
             ("queued.max.messages.kbytes", kbytes.as_str()),
-            ("queued.min.messages", "5000"),
+            ("queued.min.messages", fetch.records),
             // The default of a second stalls a fast reader whenever its queue was full once.
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.wait.max.ms", fetch_wait_ms),
-            ("fetch.max.bytes", fetch.as_str()),
+            ("fetch.max.bytes", at_once.as_str()),
             ("fetch.message.max.bytes", partition.as_str()),
             ("fetch.error.backoff.ms", "100"),
             ("session.timeout.ms", "45000"),
