@@ -399,7 +399,7 @@ impl<P: KeyedProcessor> Task<P> {
 
     /// True when the store should be written before more states are looked up, which may take about `cache_bytes`.
     pub fn is_full(&self, cache_bytes: usize) -> bool {
-        self.is_active() && self.overlay.is_full(cache_bytes)
+        self.overlay.is_full(cache_bytes)
     }
 
     /// Hands what is committed to the store.

@@ -42,7 +42,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         let options = &self.shared.options;
         let cache_bytes = options.cache_bytes / (options.workers * self.tasks.len()).max(1);
         let is_time = self.stores_written.is_none_or(|at| at.elapsed() >= options.store_interval);
-        self.write_stores(|task| (is_time && task.is_behind()) || task.is_full(cache_bytes))?;
+        self.write_stores(|task| task.is_behind() && (is_time || task.is_full(cache_bytes)))?;
         if is_time {
             self.stores_written = Some(Instant::now());
         }
@@ -52,13 +52,12 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
 
     /// Writes what is committed to the stores of these tasks.
     pub(super) fn write_stores(&mut self, wanted: impl Fn(&Task<P>) -> bool) -> anyhow::Result<()> {
-        let shared = self.shared.clone();
-        let mut batch = shared.stores.batch();
+        if !self.tasks.values().any(&wanted) {
+            return Ok(());
+        }
+        let mut batch = self.shared.stores.batch();
         for task in self.tasks.values_mut().filter(|task| wanted(task)) {
             task.write(&mut batch);
-        }
-        if batch.len() == 0 {
-            return Ok(());
         }
         fail::fail_point!("keyed::before_store");
         batch.commit()?;
