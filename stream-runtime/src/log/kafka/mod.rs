@@ -41,8 +41,8 @@ impl KafkaLog {
     /// [`LogError::Unavailable`] within that call's time-out.
     ///
     /// # Errors
-    /// [`LogError::Invalid`] names the property that is unknown, has a value librdkafka does not take, needs a
-    /// build with TLS, or may not be set because the guarantees of the log rest on it.
+    /// [`LogError::Invalid`] names the property that is unknown, has a value librdkafka does not take, or may not
+    /// be set because the guarantees of the log rest on it.
     pub fn open(config: &KafkaConfig, client_id: &str) -> Result<Self, LogError> {
         let settings = Settings::new(config, client_id)?;
         let queries = Arc::new(Queries::new(settings.clone()));
