@@ -51,6 +51,10 @@ pub fn breach(user: &str, level: BreachLevel) -> TtfBreach {
         current_stage: Some("first_agent_to_first_workflow".to_owned()),
         segments: BTreeMap::from([("channel".to_owned(), "ads".to_owned()), ("plan".to_owned(), "team".to_owned())]),
         record_revision: 4,
+        experiments: BTreeMap::new(),
+        release: None,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
     }
 }
 

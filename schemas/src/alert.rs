@@ -28,6 +28,51 @@ pub struct AlertState {
     /// Counts the notifications written; part of their deterministic ids.
     #[serde(default)]
     pub sequence: i64,
+    pub acknowledged_at: Option<EventTime>,
+    /// A higher level than this ends the acknowledgement.
+    pub acknowledged_level: Option<BreachLevel>,
+    pub assigned_to: Option<String>,
+    pub silenced_by: Option<String>,
+    pub silence_comment: Option<String>,
+    /// Of a silence that is kept under a key of its own: which alerts it silences.
+    #[serde(default)]
+    pub silence_matchers: Vec<String>,
+    pub silence_starts_at: Option<EventTime>,
+    /// From when on escalation steps are counted.
+    pub first_told_at: Option<EventTime>,
+    /// Escalation steps taken.
+    #[serde(default)]
+    pub escalated: i64,
+    /// Alerts the group had no room for.
+    #[serde(default)]
+    pub left_out: i64,
+    /// Of an alert that is kept under a key of its own: the groups it went to.
+    #[serde(default)]
+    pub routed_to: Vec<String>,
+    /// The latest decisions, the oldest first.
+    #[serde(default)]
+    pub history: Vec<Decided>,
+}
+
+/// What was decided about a group, or done to it; the same again and again is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    pub at: EventTime,
+    pub last_at: EventTime,
+    #[serde(default = "once")]
+    pub times: i64,
+    /// `first_notification`, `silenced`, ….
+    pub reason: String,
+    /// The receivers that were told; none: nobody was.
+    #[serde(default)]
+    pub told: Vec<String>,
+    /// By whom, until when, because of what.
+    #[serde(default)]
+    pub detail: String,
+}
+
+fn once() -> i64 {
+    1
 }
 
 /// One user's breach inside a group: its latest status by level.
@@ -35,6 +80,8 @@ pub struct AlertState {
 pub struct AlertInstance {
     pub breach: TtfBreach,
     pub received_at: EventTime,
+    /// When a receiver was first told of it; `None`: never.
+    pub told_at: Option<EventTime>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +112,11 @@ pub struct Notification {
     #[serde(default)]
     pub alerts: Vec<TtfBreach>,
     pub created_at: EventTime,
+    pub acknowledged_by: Option<String>,
+    pub assigned_to: Option<String>,
+    /// Firing alerts that are not listed, for want of room.
+    #[serde(default)]
+    pub left_out: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,4 +139,10 @@ pub struct AlertCommand {
     pub at: EventTime,
     pub until: Option<EventTime>,
     pub comment: Option<String>,
+    /// Which alerts a silence silences, each a matcher such as `level="warning"`; none: the group.
+    #[serde(default)]
+    pub matchers: Vec<String>,
+    /// When a silence begins; `None`: at once.
+    pub starts_at: Option<EventTime>,
+    pub assignee: Option<String>,
 }

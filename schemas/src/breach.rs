@@ -11,8 +11,27 @@ use crate::time::{EventTime, Millis};
 pub enum BreachKind {
     Deadline,
     Predicted,
+    /// A cohort of users does worse than it did.
+    Cohort,
+    /// The product itself: its errors and response times.
+    Application,
+    /// This installation: what it takes in, how far it is behind.
+    Pipeline,
     #[serde(other)]
     Unknown,
+}
+
+impl BreachKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deadline => "deadline",
+            Self::Predicted => "predicted",
+            Self::Cohort => "cohort",
+            Self::Application => "application",
+            Self::Pipeline => "pipeline",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// Ordered by severity.
@@ -97,4 +116,13 @@ pub struct TtfBreach {
     #[serde(default)]
     pub segments: BTreeMap<String, String>,
     pub record_revision: i64,
+    #[serde(default)]
+    pub experiments: BTreeMap<String, String>,
+    pub release: Option<String>,
+    /// Labels of an alert that is no user's; empty for a deadline.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What such an alert says: `summary`, `value`, `baseline`, ….
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }

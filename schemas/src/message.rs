@@ -88,12 +88,12 @@ messages! {
     RejectedEvent "rejected_event" past [1] on topics::EVENTS_REJECTED;
     JourneyState "journey_state" past [1, 2] on topics::TTF_STATE;
     TtfRecord "ttf_record" past [1] on topics::TTF_RECORDS;
-    TtfBreach "ttf_breach" past [1] on topics::TTF_BREACHES;
+    TtfBreach "ttf_breach" past [1, 2] on topics::TTF_BREACHES;
     CohortSummary "cohort_summary" past [1] on topics::TTF_COHORTS;
     AuditEntry "audit_entry" past [1] on topics::AUDIT;
-    AlertState "alert_state" past [1] on topics::ALERT_STATE;
-    Notification "notification" past [1] on topics::ALERT_NOTIFICATIONS;
-    AlertCommand "alert_command" past [1] on topics::ALERT_COMMANDS;
+    AlertState "alert_state" past [1, 2] on topics::ALERT_STATE;
+    Notification "notification" past [1, 2] on topics::ALERT_NOTIFICATIONS;
+    AlertCommand "alert_command" past [1, 2] on topics::ALERT_COMMANDS;
     Erasure "erasure" past [1] on topics::ERASURES;
 }
 

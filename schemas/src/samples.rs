@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    alert::{AlertAction, AlertCommand, AlertInstance, AlertState, Notification, Notified},
+    alert::{AlertAction, AlertCommand, AlertInstance, AlertState, Decided, Notification, Notified},
     audit::AuditEntry,
     breach::{BreachKind, BreachLevel, BreachReason, BreachStatus, TtfBreach},
     cohort::CohortSummary,
@@ -196,6 +196,10 @@ pub fn breach() -> TtfBreach {
         current_stage: Some("first_workflow_to_first_success".into()),
         segments: strings(&[("plan", "pro")]),
         record_revision: 5,
+        experiments: strings(&[("onboarding", "b")]),
+        release: Some("2026.47".into()),
+        labels: strings(&[("check", "completion")]),
+        annotations: strings(&[("summary", "fewer complete it")]),
     }
 }
 
@@ -236,7 +240,7 @@ pub fn alert_state() -> AlertState {
     AlertState {
         group_key: "ttf:acme:onboarding:plan=pro".into(),
         labels: strings(&[("plan", "pro")]),
-        alerts: vec![AlertInstance { breach: breach(), received_at: at(7) }],
+        alerts: vec![AlertInstance { breach: breach(), received_at: at(7), told_at: Some(at(8)) }],
         notified: vec![Notified {
             receiver: "slack".into(),
             level: BreachLevel::Warning,
@@ -248,6 +252,25 @@ pub fn alert_state() -> AlertState {
         silenced_until: Some(at(3_600)),
         next_flush_at: Some(at(30)),
         sequence: 2,
+        acknowledged_at: Some(at(60)),
+        acknowledged_level: Some(BreachLevel::Warning),
+        assigned_to: Some("grace".into()),
+        silenced_by: Some("ada".into()),
+        silence_comment: Some("known outage".into()),
+        silence_matchers: vec![r#"level="warning""#.into()],
+        silence_starts_at: Some(NOW),
+        first_told_at: Some(NOW),
+        escalated: 1,
+        left_out: 3,
+        routed_to: vec!["ttf:acme:onboarding:ab".into()],
+        history: vec![Decided {
+            at: NOW,
+            last_at: at(60),
+            times: 2,
+            reason: "first_notification".into(),
+            told: vec!["slack".into()],
+            detail: "1 firing".into(),
+        }],
     }
 }
 
@@ -264,6 +287,9 @@ pub fn notification() -> Notification {
         labels: strings(&[("plan", "pro")]),
         alerts: vec![breach()],
         created_at: NOW,
+        acknowledged_by: Some("ada".into()),
+        assigned_to: Some("grace".into()),
+        left_out: 3,
     }
 }
 
@@ -276,6 +302,9 @@ pub fn command() -> AlertCommand {
         at: NOW,
         until: Some(at(3_600)),
         comment: Some("known outage".into()),
+        matchers: vec![r#"level="warning""#.into()],
+        starts_at: Some(NOW),
+        assignee: Some("grace".into()),
     }
 }
 

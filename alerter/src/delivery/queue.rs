@@ -220,6 +220,9 @@ mod tests {
             labels: BTreeMap::new(),
             alerts: Vec::new(),
             created_at: EventTime(0),
+            acknowledged_by: None,
+            assigned_to: None,
+            left_out: 0,
         }
     }
 

@@ -62,7 +62,7 @@ pub fn apply(group: &mut AlertState, breach: TtfBreach, timing: Timing, now: Eve
             }
             // After the last notification, also where the clock was set back: it has not been told.
             let after_told = group.notified.first().map_or(i64::MIN, |told| told.at.0.saturating_add(1));
-            group.alerts.push(AlertInstance { breach, received_at: EventTime(now.0.max(after_told)) });
+            group.alerts.push(AlertInstance { breach, received_at: EventTime(now.0.max(after_told)), told_at: None });
         }
         // The end of something nothing is known of.
         (None, _) => return Applied::Taken,
@@ -140,6 +140,9 @@ fn notify(group: &mut AlertState, receiver: &str, reason: Reason, now: EventTime
         labels: group.labels.clone(),
         alerts,
         created_at: now,
+        acknowledged_by: group.acknowledged_by.clone(),
+        assigned_to: group.assigned_to.clone(),
+        left_out: group.left_out,
     }
 }
 

@@ -26,6 +26,9 @@ fn notification(level: BreachLevel, status: BreachStatus, alerts: Vec<TtfBreach>
         labels,
         alerts,
         created_at: NOW,
+        acknowledged_by: None,
+        assigned_to: None,
+        left_out: 0,
     }
 }
 

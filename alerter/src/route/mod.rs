@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use telemetry_schemas::{BreachKind, Millis, TtfBreach};
+use telemetry_schemas::{Millis, TtfBreach};
 
 pub use self::{
     admission::{NotRouted, admit},
@@ -133,17 +133,12 @@ impl Routes {
 
 /// What a breach is routed and grouped by: [`crate::config::LABELS`].
 pub fn labels(breach: &TtfBreach) -> Labels {
-    let kind = match breach.kind {
-        BreachKind::Deadline => "deadline",
-        BreachKind::Predicted => "predicted",
-        BreachKind::Unknown => "unknown",
-    };
     let labels = [
         ("tenant", breach.tenant.as_str()),
         ("journey", &breach.journey),
         ("user_id", &breach.user_id),
         ("attempt", &breach.attempt),
-        ("kind", kind),
+        ("kind", breach.kind.as_str()),
         ("level", breach.level.as_str()),
     ];
     labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()

@@ -176,6 +176,8 @@ prop_compose! {
         current_stage in option::of(text()),
         segments in map(),
         record_revision in any::<i64>(),
+        maps in (map(), map(), map()),
+        release in option::of(text()),
     ) -> TtfBreach {
         let [breach_id, tenant, journey, user_id, attempt] = words.try_into().expect("five");
         TtfBreach {
@@ -184,6 +186,10 @@ prop_compose! {
             due_at: times.1,
             detected_at: times.2,
             late, current_stage, segments, record_revision,
+            experiments: maps.0,
+            release,
+            labels: maps.1,
+            annotations: maps.2,
         }
     }
 }
@@ -196,10 +202,15 @@ prop_compose! {
         labels in map(),
         alerts in collection::vec(any_breach(), 0..3),
         created_at in time(),
+        who in (option::of(text()), option::of(text())),
+        left_out in any::<i64>(),
     ) -> Notification {
         let [notification_id, group_key, tenant, journey, receiver, reason] = words.try_into().expect("six");
         Notification {
             notification_id, group_key, tenant, journey, receiver, level, status, reason, labels, alerts, created_at,
+            acknowledged_by: who.0,
+            assigned_to: who.1,
+            left_out,
         }
     }
 }

@@ -118,6 +118,10 @@ pub fn breach(user: &str, status: BreachStatus) -> TtfBreach {
         current_stage: Some("stage-2".to_owned()),
         segments: BTreeMap::new(),
         record_revision: if resolved { 3 } else { 2 },
+        experiments: BTreeMap::new(),
+        release: None,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
     }
 }
 

@@ -239,6 +239,10 @@ impl Identity<'_> {
             current_stage: content.current_stage.clone(),
             segments: content.segments.clone(),
             record_revision: attempt.revision,
+            experiments: content.experiments.clone(),
+            release: content.release.clone(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
         }
     }
 }

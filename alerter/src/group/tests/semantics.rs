@@ -371,6 +371,9 @@ fn commands_are_noted_and_a_strange_group_stays_unknown() {
             at: NOW,
             until: Some(NOW),
             comment: None,
+            matchers: Vec::new(),
+            starts_at: None,
+            assignee: None,
         })
     };
     let ctx = Context { now_ms: drive.now_ms };
