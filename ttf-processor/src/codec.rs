@@ -115,7 +115,7 @@ impl Codec<JourneyProcessor> for JourneyCodec {
     }
 
     fn decode_state(&self, bytes: &[u8]) -> Result<UserState, Poison> {
-        self.codec.decode::<JourneyState>(bytes).map(UserState::from).map_err(|error| undecodable(&error))
+        self.codec.decode_own::<JourneyState>(bytes).map(UserState::from).map_err(|error| undecodable(&error))
     }
 
     fn encode_output(&self, output: &Emission, records: &mut Vec<NewRecord>) {

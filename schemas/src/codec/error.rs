@@ -34,6 +34,9 @@ pub enum DecodeError {
     /// Written with a schema this program does not have: by a newer program, or as another type.
     #[error("no version of {message} has the schema fingerprint {}", hex::encode(fingerprint))]
     UnknownFingerprint { message: &'static str, fingerprint: [u8; 8] },
+    /// Would lose something if it were written again.
+    #[error("this {message} was written by a newer version of the program; upgrade this one")]
+    Newer { message: &'static str },
     #[error("schema id {schema_id} cannot be resolved: {detail}")]
     UnknownSchemaId { schema_id: u32, detail: &'static str },
     /// The registry did not answer and the schema is not known yet.

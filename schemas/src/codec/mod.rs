@@ -80,6 +80,20 @@ impl Codec {
         self.decode_view::<T, T>(bytes)
     }
 
+    /// The message in `bytes`, to be changed and written again: one that a newer program wrote is refused, or what this
+    /// program does not know of it would be lost.
+    pub fn decode_own<T: AvroMessage>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
+        if let (Frame::Confluent { schema_id, .. }, Some(registry)) = (framing::parse(bytes)?, &self.registry)
+            && registry.schema_of(schema_id)?.is_newer()
+        {
+            return Err(DecodeError::Newer { message: T::NAME });
+        }
+        self.decode(bytes).map_err(|error| match error {
+            DecodeError::UnknownFingerprint { message, .. } => DecodeError::Newer { message },
+            error => error,
+        })
+    }
+
     /// Decodes only what `V` asks for of a message `T`: any subset of its fields, borrowing strings from `bytes`
     /// where `V` does. For readers that need few fields of many records.
     pub fn decode_view<'de, T: AvroMessage, V: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<V, DecodeError> {

@@ -30,7 +30,15 @@ impl PatientCodec {
     /// # Panics
     /// When the registry stays away: the process ends, and nothing is lost.
     pub fn decode<T: AvroMessage>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
-        self.decode_view::<T, T>(bytes)
+        patiently::<T, _>(|| self.0.decode(bytes))
+    }
+
+    /// Like [`Codec::decode_own`].
+    ///
+    /// # Panics
+    /// When the registry stays away: the process ends, and nothing is lost.
+    pub fn decode_own<T: AvroMessage>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
+        patiently::<T, _>(|| self.0.decode_own(bytes))
     }
 
     /// Like [`Codec::decode_view`].
@@ -38,16 +46,7 @@ impl PatientCodec {
     /// # Panics
     /// When the registry stays away: the process ends, and nothing is lost.
     pub fn decode_view<'de, T: AvroMessage, V: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<V, DecodeError> {
-        for _ in 0..ATTEMPTS {
-            match self.0.decode_view::<T, V>(bytes) {
-                Err(error) if error.is_retriable() => {
-                    tracing::warn!(%error, "cannot read a record yet");
-                    thread::sleep(PAUSE);
-                }
-                result => return result,
-            }
-        }
-        panic!("the schema registry did not answer while a {} was to be read", T::NAME)
+        patiently::<T, _>(|| self.0.decode_view::<T, V>(bytes))
     }
 
     /// The message's bytes.
@@ -67,4 +66,17 @@ impl PatientCodec {
         }
         panic!("the schema registry did not answer while a {} was to be written", T::NAME)
     }
+}
+
+fn patiently<T: AvroMessage, V>(decode: impl Fn() -> Result<V, DecodeError>) -> Result<V, DecodeError> {
+    for _ in 0..ATTEMPTS {
+        match decode() {
+            Err(error) if error.is_retriable() => {
+                tracing::warn!(%error, "cannot read a record yet");
+                thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+    panic!("the schema registry did not answer while a {} was to be read", T::NAME)
 }

@@ -57,6 +57,7 @@ pub(super) struct WriterSchema {
     pub full_name: String,
     /// The message it is a version of; `None` when it is no message of ours.
     pub message: Option<MessageType>,
+    is_newer: bool,
 }
 
 pub(super) struct Registry {
@@ -153,6 +154,14 @@ impl WriterSchema {
             Some(namespace) if !name.contains('.') => format!("{namespace}.{name}"),
             _ => name,
         };
-        Some(Self { schema, message: MessageType::from_full_name(&full_name), full_name })
+        let message = MessageType::from_full_name(&full_name);
+        let fingerprint = *schema.rabin_fingerprint();
+        let is_newer = message.is_some_and(|message| message.schema_by_fingerprint(fingerprint).is_none());
+        Some(Self { schema, full_name, message, is_newer })
+    }
+
+    /// True when it is a version of a message of ours that this program does not have.
+    pub fn is_newer(&self) -> bool {
+        self.is_newer
     }
 }

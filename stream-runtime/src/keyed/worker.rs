@@ -85,6 +85,8 @@ pub struct Worker<P: KeyedProcessor, C: Codec<P>> {
     reopening: Option<Vec<i32>>,
     /// When the first record of the open transaction came.
     opened: Option<Instant>,
+    /// When the last commit began.
+    committed: Option<Instant>,
     open_records: usize,
     poison: PoisonWindow,
     lag: LagMember,
@@ -146,6 +148,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             held_last: None,
             reopening: None,
             opened: None,
+            committed: None,
             open_records: 0,
             state_measured: None,
             stores_written: None,
@@ -353,8 +356,11 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         self.tolerating_rebalance(|worker| worker.subscription.resume(&partitions))
     }
 
+    /// How long what is open may wait. The interval runs from the beginning of the last commit, so that a commit's own
+    /// time does not come on top of it, and a record that comes after a pause does not wait at all.
     fn until_commit(&self) -> Option<Duration> {
-        self.opened.map(|opened| self.shared.options.commit_interval.saturating_sub(opened.elapsed()))
+        let since = self.committed.or(self.opened)?;
+        self.opened.map(|_| self.shared.options.commit_interval.saturating_sub(since.elapsed()))
     }
 
     fn is_commit_due(&self) -> bool {

@@ -203,3 +203,22 @@ async fn it_may_be_used_and_dropped_on_an_async_worker() {
     assert_eq!(codec.decode(&confluent(7)), Ok(samples::event()));
     drop(codec);
 }
+
+#[test]
+fn what_a_newer_program_wrote_is_read_but_not_taken_for_ones_own() {
+    let mut schema: serde_json::Value = serde_json::from_str(MessageType::Event.schema_json()).expect("JSON");
+    let added = serde_json::json!({ "name": "added_later", "type": ["null", "string"], "default": null });
+    schema["fields"].as_array_mut().expect("a list").push(added);
+    let newer = serde_json::json!({ "schema": schema.to_string() }).to_string();
+    let mut with_null = confluent(7);
+    with_null.push(0);
+    for (schema, bytes, own) in [
+        (newer, with_null, Err(DecodeError::Newer { message: "Event" })),
+        (event_schema(), confluent(7), Ok(samples::event())),
+    ] {
+        let registry = StandIn::start(move |_, _| (200, schema.clone()));
+        let codec = registry.codec(1);
+        assert_eq!(codec.decode::<Event>(&bytes), Ok(samples::event()));
+        assert_eq!(codec.decode_own::<Event>(&bytes), own);
+    }
+}

@@ -20,6 +20,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             return Ok(());
         }
         let started = Instant::now();
+        self.committed = Some(started);
         let shared = self.shared.clone();
         let ctx = Context { now_ms: shared.options.clock.now_ms() };
         // A log that does not answer about one is not asked about the others.
