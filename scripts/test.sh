@@ -23,4 +23,5 @@ cargo test --locked --workspace "${features[@]}" "$@"
 # A filter is one for the Rust suites.
 if [ $# = 0 ]; then
   scripts/test-python.sh
+  scripts/test-deploy.sh
 fi

@@ -1,7 +1,9 @@
 """What the checks of deploy/ share: the checkout, the program, and how a configuration is held against it."""
 
+import contextlib
 import os
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -23,6 +25,15 @@ def required(name: str) -> str:
     if not value:
         raise RuntimeError(f"{name} is not set; run scripts/test-deploy.sh")
     return value
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ones: a port that was let go may be the next one that is given."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture(scope="session")

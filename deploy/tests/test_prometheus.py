@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import DEPLOY, ROOT
+from conftest import DEPLOY, ROOT, free_ports
 
 RULES = sorted((DEPLOY / "prometheus/rules").glob("*.yml"))
 TESTS = sorted((DEPLOY / "prometheus/tests").glob("*.yml"))
@@ -101,21 +100,17 @@ def test_the_scrape_configurations_name_what_is_there():
     assert {"component", "namespace", "pod"} <= {rule.get("target_label") for rule in job["relabel_configs"]}
 
 
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
-
-
 def get(url: str) -> str:
     with urllib.request.urlopen(url, timeout=5) as answer:
         return answer.read().decode()
 
 
-def eventually(what: str, seconds: float, condition):
-    """Waits for a condition that returns something, errors of the network meaning `not yet`."""
+def eventually(what: str, seconds: float, condition, running=()):
+    """Waits for a condition that returns something, errors of the network meaning `not yet`, while processes run."""
     end, last = time.monotonic() + seconds, None
     while time.monotonic() < end:
+        for process in running:
+            assert process.poll() is None, f"{what}: {process.args[0]} ended with {process.poll()}"
         try:
             if (found := condition()) is not None:
                 return found
@@ -132,7 +127,7 @@ def watched(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("watched")
     ttf, tools = os.environ["TTF_TEST_BIN"], Path(os.environ["TTF_DEPLOY_TOOLS"])
-    port, at = free_port(), free_port()
+    port, at = free_ports(2)
     config = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(file) for file in RULES],
@@ -151,8 +146,8 @@ def watched(tmp_path_factory):
         start("ttf", ttf, "dev", "--listen", f"127.0.0.1:{port}", "--data-dir", folder / "data")
         storage = ("--storage.tsdb.path", folder / "tsdb", "--web.listen-address", f"127.0.0.1:{at}")
         start("prometheus", tools / "prometheus", "--config.file", folder / "prometheus.yml", *storage)
-        eventually("ready", 30, lambda: get(f"http://127.0.0.1:{port}/ready"))
-        eventually("Prometheus", 30, lambda: get(f"http://127.0.0.1:{at}/-/ready"))
+        eventually("ready", 60, lambda: get(f"http://127.0.0.1:{port}/ready"), started)
+        eventually("Prometheus", 60, lambda: get(f"http://127.0.0.1:{at}/-/ready"), started)
 
         def load(seed: int) -> None:
             url = f"http://127.0.0.1:{port}"
@@ -210,7 +205,8 @@ def test_every_query_of_every_panel_returns_data(watched):
             break
         except AssertionError:
             load(seed)
-    assert not missing
+    else:
+        eventually(f"panels have data: {sorted(missing)}", 20, look)
 
 
 def test_every_rule_is_evaluated_without_an_error_and_a_healthy_system_alerts_nobody(watched):

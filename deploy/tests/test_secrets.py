@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import yaml
+from conftest import free_ports
 
 SECRETS = {
     "kafka": "kafka-8b1f0c55e2",
@@ -23,12 +24,6 @@ SECRETS = {
 }
 
 
-def closed_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
-
-
 def text_of(url: str) -> str:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
@@ -41,7 +36,10 @@ def test_secrets_show_nowhere_while_kafka_is_away(ttf, tmp_path):
     for name, value in SECRETS.items():
         (tmp_path / name).write_text(value)
     reference = {name: f"${{file:{tmp_path / name}}}" for name in SECRETS}
-    nowhere, admin = closed_port(), closed_port()
+    # Held without listening: whoever connects is refused, and nobody else can take it.
+    away = socket.socket()
+    away.bind(("127.0.0.1", 0))
+    nowhere, (admin, listen) = away.getsockname()[1], free_ports(2)
     config = {
         "service": {"admin_listen": f"127.0.0.1:{admin}", "log_level": "debug", "log_format": "json"},
         "log": {
@@ -55,7 +53,7 @@ def test_secrets_show_nowhere_while_kafka_is_away(ttf, tmp_path):
             },
         },
         "schema_registry": {"url": f"http://ttf:{reference['registry']}@127.0.0.1:{nowhere}"},
-        "gateway": {"listen": f"127.0.0.1:{closed_port()}", "redis": f"redis://:{reference['redis']}@127.0.0.1:{nowhere}"},
+        "gateway": {"listen": f"127.0.0.1:{listen}", "redis": f"redis://:{reference['redis']}@127.0.0.1:{nowhere}"},
         "privacy": {"keys": [{"id": "one", "secret": reference["privacy"]}]},
         "archive": {
             "database": {"kind": "postgres", "url": f"postgres://ttf:{reference['database']}@127.0.0.1:{nowhere}/ttf"},
@@ -89,7 +87,7 @@ def test_secrets_show_nowhere_while_kafka_is_away(ttf, tmp_path):
         )
     try:
         said = ""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while "waiting for the log" not in said and process.poll() is None and time.monotonic() < end:
             time.sleep(0.1)
             said = log.read_text()
@@ -101,5 +99,6 @@ def test_secrets_show_nowhere_while_kafka_is_away(ttf, tmp_path):
     finally:
         process.kill()
         process.wait(timeout=20)
+        away.close()
     shown += log.read_text()
     assert [name for name, value in SECRETS.items() if value in shown] == []

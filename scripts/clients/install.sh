@@ -12,9 +12,7 @@ stamp=$(cat "$here/requirements.txt" "$here/package.json" | sha256sum | cut -c1-
 if [ "$(cat "$clients/.done" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
 
 say "fetching clients of other products"
-if [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then python=/usr/bin/python3; else python=python3; fi
-[ -x "$clients/python/bin/pip" ] || "$python" -m venv "$clients/python"
-"$clients/python/bin/pip" -q install --disable-pip-version-check -r "$here/requirements.txt"
+"$here/../venv.sh" "$clients/python" "$here/requirements.txt"
 
 # Node: the system's when it is recent enough, else the one from PyPI.
 if ! command -v node >/dev/null || [ "$(node -p 'parseInt(process.versions.node)')" -lt 18 ]; then
