@@ -141,6 +141,8 @@ pub struct LimitsConfig {
     pub in_flight_bytes: ByteSize,
     /// Open client connections; more wait in the system's queue.
     pub connections: usize,
+    /// Requests beside each other on one HTTP/2 connection; a client opens no more.
+    pub streams: u32,
     /// A rejected event's bytes are cut at this length on the rejected topic.
     pub rejected_payload_bytes: ByteSize,
 }
@@ -179,6 +181,7 @@ impl GatewayConfig {
             (limits.event_bytes.bytes() > 0, "limits.event_bytes", "must not be 0"),
             (limits.batch_events > 0, "limits.batch_events", "must not be 0"),
             (limits.connections > 0, "limits.connections", "must not be 0"),
+            (limits.streams > 0, "limits.streams", "must not be 0"),
             (limits.event_bytes <= limits.batch_bytes, "limits.event_bytes", "must not exceed limits.batch_bytes"),
             (
                 limits.in_flight_bytes.bytes() >= limits.batch_bytes.bytes().saturating_add(limits.body_bytes.bytes()),

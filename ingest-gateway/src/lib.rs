@@ -169,11 +169,12 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
     if let (Some(certificates), Some(tls)) = (&certificates, &config.tls) {
         certificates.clone().watch(tls.reload_interval.as_std(), metrics.tls_reloads.clone(), kit);
     }
-    let open_connections = metrics.connections.clone();
+    let server_metrics = metrics.clone();
     let server_limits = ServerLimits {
         header_timeout: config.header_timeout.as_std(),
         header_bytes: config.limits.header_bytes.as_usize(),
         connections: config.limits.connections,
+        streams: config.limits.streams,
     };
     let gateway = Gateway::new(Shared {
         keys: Keys::new(&config.auth, &tenants),
@@ -201,7 +202,7 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
     let router = http::router(gateway.clone(), extra, kit);
     let shutdown = kit.shutdown();
     kit.spawn("gateway http", async move {
-        http::serve(listener, router, server_limits, certificates, open_connections, shutdown).await;
+        http::serve(listener, router, server_limits, certificates, server_metrics, shutdown).await;
         // Requests whose clients went away are carried to their end, too.
         gateway.tasks.close();
         gateway.tasks.wait().await;

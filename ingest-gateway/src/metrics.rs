@@ -17,6 +17,7 @@ pub struct HttpMetrics {
     pub duration: HistogramVec,
     pub in_flight_bytes: IntGauge,
     pub connections: IntGauge,
+    pub connections_cut: IntCounterVec,
     pub tls_reloads: IntCounterVec,
 }
 
@@ -37,6 +38,11 @@ impl HttpMetrics {
             in_flight_bytes: metrics
                 .gauge("ttf_gateway_in_flight_bytes", "Bytes of bodies whose requests are not answered yet."),
             connections: metrics.gauge("ttf_gateway_connections", "Open client connections."),
+            connections_cut: metrics.counter_vec(
+                "ttf_gateway_connections_cut_total",
+                "HTTP/2 connections ended by the gateway: idle, or because the client took most of its requests back (resets).",
+                &["reason"],
+            ),
             tls_reloads: metrics.counter_vec(
                 "ttf_gateway_tls_reloads_total",
                 "Times the certificate's files had changed: renewed, or refused because they cannot be served from.",

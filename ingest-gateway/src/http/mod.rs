@@ -4,6 +4,7 @@ mod answer;
 mod auth;
 mod body;
 mod compat;
+mod connection;
 mod cors;
 mod deliver;
 mod erasures;
@@ -35,7 +36,8 @@ pub use self::cors::is_origin;
 use self::error::ApiError;
 pub use self::{
     auth::Keys,
-    server::{ServerLimits, serve},
+    connection::ServerLimits,
+    server::serve,
     smoke_limit::SmokeLimit,
     state::{Gateway, LogHealth, Shared},
     tls::Certificates,

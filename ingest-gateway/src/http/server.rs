@@ -1,33 +1,20 @@
-//! Accepts connections, with TLS where there are certificates, and speaks HTTP/1.1 on them, within limits, until it is
-//! told to stop.
+//! Accepts connections, with TLS where there are certificates, within limits, until it is told to stop.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, extract::ConnectInfo};
-use http::Request;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
-use prometheus::IntGauge;
+use axum::Router;
+use hyper_util::server::graceful::GracefulShutdown;
 use service_kit::CancellationToken;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tower::ServiceExt;
 
-use super::tls::Certificates;
-
-/// Limits of connections.
-#[derive(Debug, Clone, Copy)]
-pub struct ServerLimits {
-    /// A request's head must be complete within this time; an idle connection is closed after it.
-    pub header_timeout: Duration,
-    pub header_bytes: usize,
-    pub connections: usize,
-}
+use super::{
+    connection::{Protocols, ServerLimits},
+    tls::Certificates,
+};
+use crate::metrics::HttpMetrics;
 
 /// After a failed accept (no file descriptors left) the next try waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -38,13 +25,12 @@ pub async fn serve(
     router: Router,
     limits: ServerLimits,
     certificates: Option<Certificates>,
-    open_connections: IntGauge,
+    metrics: HttpMetrics,
     shutdown: CancellationToken,
 ) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(limits.header_bytes);
+    let protocols = Protocols::new(router, limits, metrics.connections_cut);
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -60,25 +46,13 @@ pub async fn serve(
         };
         // A connection that cannot be tuned still works.
         let _ = stream.set_nodelay(true);
-        let router = router.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().oneshot(request.map(Body::new))
-        });
         let acceptor = certificates.as_ref().map(Certificates::acceptor);
-        let (http, watcher, gauge) = (http.clone(), graceful.watcher(), open_connections.clone());
+        let served = protocols.clone().serve(stream, peer, acceptor, graceful.watcher(), shutdown.clone());
+        let gauge = metrics.connections.clone();
         tokio::spawn(async move {
             gauge.inc();
-            let ended = match acceptor {
-                None => watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await,
-                // A client that does not get through the handshake is cut off as one that sends no head.
-                Some(acceptor) => match tokio::time::timeout(limits.header_timeout, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await,
-                    _ => Ok(()),
-                },
-            };
             // Time-outs and clients that go away are everyday life; what matters is counted per event.
-            if let Err(error) = ended {
+            if let Err(error) = served.await {
                 tracing::debug!(%error, "a connection ended early");
             }
             gauge.dec();

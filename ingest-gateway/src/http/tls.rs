@@ -16,6 +16,9 @@ use tokio_rustls::{
 
 use crate::config::TlsConfig;
 
+/// HTTP/2 as clients ask for it in the handshake (RFC 9113, 3.2).
+pub const HTTP_2: &[u8] = b"h2";
+
 /// Files that cannot be served from.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -108,7 +111,7 @@ fn read(config: &TlsConfig) -> Result<(Fingerprint, TlsAcceptor), TlsError> {
         .with_no_client_auth()
         .with_single_cert(certificates, private)
         .map_err(unusable)?;
-    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    server.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
     let fingerprint = Sha256::new().chain_update(&chain).chain_update(&key).finalize().into();
     Ok((fingerprint, TlsAcceptor::from(Arc::new(server))))
 }

@@ -10,6 +10,7 @@ mod compat;
 mod connections;
 mod document;
 mod harness;
+mod http2;
 mod limits;
 mod malformed;
 mod people;
