@@ -180,7 +180,8 @@ start_s3() {
   cat >"$dir/s3.json" <<'EOF'
 {"identities":[{"name":"test","credentials":[{"accessKey":"test","secretKey":"testtest"}],"actions":["Admin","Read","Write","List","Tagging"]}]}
 EOF
-  launch s3 "$servers/python/bin/weed" -logtostderr=true server -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
+  # The key under which it encrypts what is put with server-side encryption.
+  launch s3 env WEED_S3_SSE_KEY=a-key-for-tests "$servers/python/bin/weed" -logtostderr=true server -dir="$dir/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 \
     -master.port="${p[0]}" -master.port.grpc="${p[1]}" -master.telemetry=false -master.volumeSizeLimitMB=64 \
     -volume.port="${p[2]}" -volume.port.grpc="${p[3]}" -volume.max=100 \
     -filer -filer.port="${p[4]}" -filer.port.grpc="${p[5]}" \

@@ -15,9 +15,23 @@ pub struct ArchiveConfig {
     /// When the objects of a partition are closed.
     pub rotation: RotationConfig,
     pub live_view: LiveViewConfig,
+    /// The figures of cohorts, worked out from the database.
+    pub cohorts: CohortsConfig,
     /// Key of the hashes under which erased users are remembered. `None`: made at random once and kept in the
     /// database.
     pub erasure_key: Option<Secret>,
+}
+
+/// How the figures of cohorts are worked out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CohortsConfig {
+    /// Time between two evaluations.
+    pub interval: HumanDuration,
+    /// Each is a window of signups that ends now; an evaluation reads the longest.
+    pub windows: Vec<HumanDuration>,
+    /// Values of a segment that get figures of their own: those with most signups.
+    pub segment_values: usize,
 }
 
 /// `archive.database.kind: sqlite | postgres`.
@@ -85,6 +99,49 @@ pub struct S3Config {
     /// A call that fails is repeated for this long before the whole batch is tried again.
     #[serde(default = "default_retry_timeout")]
     pub retry_timeout: HumanDuration,
+    /// How the server encrypts what is put.
+    #[serde(default)]
+    pub encryption: Encryption,
+    /// For `encryption: kms`: id or ARN of the key. `None`: the bucket's own.
+    #[serde(default)]
+    pub kms_key: Option<String>,
+    /// A larger object is put in parts of this size; S3 takes no smaller ones than 5 MiB.
+    #[serde(default = "default_part_size")]
+    pub part_size: ByteSize,
+    /// How long objects cannot be changed by anybody. Takes a bucket that was made with object lock.
+    #[serde(default)]
+    pub object_lock: Option<ObjectLockConfig>,
+}
+
+/// Server-side encryption.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encryption {
+    /// As the bucket does by itself.
+    #[default]
+    Bucket,
+    /// `AES256`, under keys the server keeps (SSE-S3).
+    Aes256,
+    /// Under a key of the key management service (SSE-KMS).
+    Kms,
+}
+
+/// `archive.s3.object_lock`: the retention every new object gets, set on the bucket by `ttf retention apply`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectLockConfig {
+    pub mode: ObjectLockMode,
+    /// Rounded up to days.
+    pub keep: HumanDuration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectLockMode {
+    /// Somebody with a special right may still delete.
+    Governance,
+    /// Nobody may, not even the account's owner.
+    Compliance,
 }
 
 /// When the objects of a partition are closed: whichever comes first.
@@ -153,6 +210,10 @@ fn default_statement_timeout() -> HumanDuration {
 
 fn default_retry_timeout() -> HumanDuration {
     HumanDuration::from_secs(20)
+}
+
+fn default_part_size() -> ByteSize {
+    ByteSize::from_bytes(16 * 1024 * 1024)
 }
 
 fn default_ttl() -> HumanDuration {

@@ -16,7 +16,7 @@ pub struct Metrics {
     pub objects: IntCounterVec,
     /// `ttf_archive_object_bytes_total{dataset}`.
     pub object_bytes: IntCounterVec,
-    /// `ttf_archive_skipped_records_total{dataset,reason}`; reason is `forgotten`, `undecodable` or `unstorable`.
+    /// `ttf_archive_skipped_records_total{dataset,reason}`; reason is `forgotten`, `undecodable`, `unstorable` or `replayed`.
     pub skipped: IntCounterVec,
     /// `ttf_archive_cuts_total{topic,reason}`.
     pub cuts: IntCounterVec,

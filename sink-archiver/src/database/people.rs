@@ -20,6 +20,20 @@ impl SubjectKind {
     }
 }
 
+impl SubjectKind {
+    /// Of the name the database keeps.
+    pub(super) fn parse(name: &str) -> Self {
+        if name == Self::User.as_str() { Self::User } else { Self::Anonymous }
+    }
+}
+
+/// What becomes of people without a pseudonym.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    Make,
+    Leave,
+}
+
 /// Somebody who needs a pseudonym.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Person {

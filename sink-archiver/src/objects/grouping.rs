@@ -22,20 +22,25 @@ pub type People = HashMap<Person, Resolved>;
 pub struct Grouped {
     /// By dataset, tenant and day.
     pub objects: BTreeMap<(Dataset, String, String), Rows>,
-    /// Left out because their user was erased after.
-    pub forgotten: u64,
     /// Left out because their ids can have no pseudonym; the database refuses and dead-letters them.
     pub unstorable: u64,
 }
 
-/// The people in these rows, with the instant of the newest thing about each.
-pub fn people(rows: &[Row]) -> Vec<(Person, EventTime)> {
+/// The users in these rows, with the instant of the newest thing about each.
+pub fn users(rows: &[Row]) -> Vec<(Person, EventTime)> {
+    newest(rows.iter().filter_map(|row| Some((row.user()?, row.instant()))))
+}
+
+/// The anonymous ids in these rows, with the instant of the newest thing about each.
+pub fn devices(rows: &[Row]) -> Vec<(Person, EventTime)> {
+    newest(rows.iter().filter_map(|row| Some((row.anonymous()?, row.instant()))))
+}
+
+fn newest(seen: impl Iterator<Item = (Person, EventTime)>) -> Vec<(Person, EventTime)> {
     let mut people: BTreeMap<Person, EventTime> = BTreeMap::new();
-    for row in rows {
-        for person in row.user().into_iter().chain(row.anonymous()) {
-            let newest = people.entry(person).or_insert(row.instant());
-            *newest = (*newest).max(row.instant());
-        }
+    for (person, instant) in seen {
+        let newest = people.entry(person).or_insert(instant);
+        *newest = (*newest).max(instant);
     }
     people.into_iter().collect()
 }
@@ -44,17 +49,20 @@ pub fn people(rows: &[Row]) -> Vec<(Person, EventTime)> {
 pub fn group(rows: Vec<Row>, resolved: &People) -> Grouped {
     let mut grouped = Grouped::default();
     for row in rows {
-        if is_forgotten(&row, resolved) {
-            grouped.forgotten += 1;
-        } else if grouped.take(row, resolved).is_none() {
+        if grouped.take(row, resolved).is_none() {
             grouped.unstorable += 1;
         }
     }
     grouped
 }
 
+/// What came out of the archive is in it already.
+pub fn is_replayed(row: &Row) -> bool {
+    matches!(&row.message, Message::Event(event) if event.replay)
+}
+
 /// What tells of an erasure names the user no less than what was erased.
-fn is_forgotten(row: &Row, resolved: &People) -> bool {
+pub fn is_forgotten(row: &Row, resolved: &People) -> bool {
     let tells_of_erasure = match &row.message {
         Message::Record(record) => record.status == JourneyStatus::Erased,
         Message::Breach(breach) => breach.reason == Some(BreachReason::Erased),

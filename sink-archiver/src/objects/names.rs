@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::tz::TimeZone;
 use object_store::path::Path;
+use serde::{Deserialize, Serialize};
 use stream_runtime::log::TopicPartition;
 use telemetry_schemas::{
     time::EventTime,
@@ -11,7 +12,8 @@ use telemetry_schemas::{
 };
 
 /// What a topic is archived as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Dataset {
     Events,
     Records,
@@ -19,6 +21,8 @@ pub enum Dataset {
 }
 
 impl Dataset {
+    pub const ALL: [Self; 3] = [Self::Events, Self::Records, Self::Breaches];
+
     pub fn of_topic(topic: &str) -> Option<Self> {
         match topic {
             EVENTS => Some(Self::Events),
@@ -95,6 +99,42 @@ impl Names {
         self.path(&format!("_complete/{}/{}/{end:020}.json", at.topic, at.partition))
     }
 
+    /// The manifest of a UTC day in one of its revisions.
+    pub fn day(&self, date: &str, revision: u32) -> Path {
+        self.path(&format!("_days/{date}/{revision:06}.json"))
+    }
+
+    /// Where it is said that this revision of a day was verified.
+    pub fn verified(&self, date: &str, revision: u32) -> Path {
+        self.path(&format!("_days/{date}/{revision:06}.verified.json"))
+    }
+
+    /// The folder of [`Names::day`]; without a date, of all days.
+    pub fn days_folder(&self, date: Option<&str>) -> Path {
+        self.path(&date.map_or("_days".to_owned(), |date| format!("_days/{date}")))
+    }
+
+    /// Where an object is put together before it gets its name; nobody reads there.
+    pub fn staged(&self, unique: &str) -> Path {
+        self.path(&format!("_staging/{unique}"))
+    }
+
+    /// A path below the root, as manifests name it.
+    pub fn under_root(&self, below: &str) -> Option<Path> {
+        Path::parse(format!("{}{below}", self.prefix)).ok()
+    }
+
+    /// The folder of a dataset; with a tenant, of that tenant's part.
+    pub fn dataset_folder(&self, dataset: Dataset, tenant: Option<&str>) -> Path {
+        let tenant = tenant.map_or(String::new(), |tenant| format!("/tenant={}", encoded(tenant)));
+        self.path(&format!("dataset={dataset}{tenant}"))
+    }
+
+    /// The prefix of everything, with a slash at its end unless it is empty.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The folder of [`Names::complete`].
     pub fn complete_folder(&self, at: &TopicPartition) -> Path {
         self.path(&format!("_complete/{}/{}", at.topic, at.partition))
@@ -108,6 +148,47 @@ impl Names {
 /// The offset in the name of a [`Names::cut`] or [`Names::complete`] object.
 pub fn offset_of(path: &Path) -> Option<i64> {
     path.filename()?.strip_suffix(".json")?.parse().ok()
+}
+
+/// What the name of an object of a dataset says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectName {
+    pub dataset: Dataset,
+    pub tenant: String,
+    pub date: String,
+    pub topic: String,
+    pub partition: i32,
+    pub start: i64,
+}
+
+impl ObjectName {
+    /// Of a path below the root; `None` for everything that is no object of a dataset.
+    pub fn parse(below_root: &str) -> Option<Self> {
+        let mut parts = below_root.split('/');
+        let folder = parts.next()?.strip_prefix("dataset=")?;
+        let dataset = Dataset::ALL.into_iter().find(|dataset| dataset.as_str() == folder)?;
+        let tenant = decoded(parts.next()?.strip_prefix("tenant=")?)?;
+        let date = parts.next()?.strip_prefix("date=")?.to_owned();
+        let mut name = parts.next()?.strip_suffix(".parquet")?.rsplitn(3, '-');
+        let start = name.next()?.parse().ok()?;
+        let partition = name.next()?.parse().ok()?;
+        let topic = name.next()?.to_owned();
+        parts.next().is_none().then_some(Self { dataset, tenant, date, topic, partition, start })
+    }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// The UTC day of an instant, `2026-11-23`.
@@ -160,6 +241,21 @@ mod tests {
         for tenant in ["../other", ".", "..", "a/b", "a=b", "ä\u{1}", ""] {
             let path = Names::below("").object(Dataset::Events, tenant, "2026-11-23", &cut);
             assert_eq!(path.parts().count(), 4, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_name_says_what_it_was_made_of() {
+        let cut = Cut { at: TopicPartition::new(TTF_RECORDS, 11), start: 42, end: 50 };
+        let names = Names::below("p");
+        for tenant in ["acme", "other/tenant", "ä b", ".."] {
+            let path = names.object(Dataset::Records, tenant, "2026-11-23", &cut);
+            let parsed = ObjectName::parse(&names.below_root(&path)).expect("a name");
+            assert_eq!((parsed.tenant.as_str(), parsed.date.as_str()), (tenant, "2026-11-23"));
+            assert_eq!((parsed.topic.as_str(), parsed.partition, parsed.start), (TTF_RECORDS, 11, 42));
+        }
+        for path in ["_cuts/t/0/1.json", "dataset=events/x", "dataset=other/tenant=a/date=b/t-0-1.parquet"] {
+            assert_eq!(ObjectName::parse(path), None, "{path}");
         }
     }
 

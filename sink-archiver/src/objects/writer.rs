@@ -13,16 +13,20 @@ use stream_runtime::{
     log::{Record, TopicPartition},
     sink::SinkError,
 };
-use telemetry_schemas::Codec;
+use telemetry_schemas::{Codec, time::EventTime};
 
 use super::{
-    grouping::{Grouped, group, people},
+    grouping::{Grouped, People, devices, group, is_forgotten, is_replayed, users},
     names::{Cut, Dataset},
     parquet,
     rows::Row,
     store::{Put, Store},
 };
-use crate::{database::Database, decode::decode_all, metrics::Metrics};
+use crate::{
+    database::{Database, Person},
+    decode::decode_all,
+    metrics::Metrics,
+};
 
 /// Objects of one cut that are put at once.
 const CONCURRENT_PUTS: usize = 4;
@@ -55,11 +59,36 @@ pub struct ManifestEntry {
 }
 
 /// One object before it is put.
-struct Object {
-    dataset: Dataset,
-    path: Path,
-    rows: u64,
-    bytes: Bytes,
+pub(super) struct Object {
+    pub dataset: Dataset,
+    pub path: Path,
+    pub rows: u64,
+    pub bytes: Bytes,
+}
+
+/// The objects of a cut before they are put.
+pub(super) struct Built {
+    pub objects: Vec<Object>,
+    pub left_out: LeftOut,
+}
+
+/// What people without a pseudonym get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pseudonyms {
+    /// One is made.
+    Make,
+    /// None: their rows are left out as unstorable.
+    Known,
+}
+
+/// Records of a cut that are in none of its objects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    pub undecodable: u64,
+    pub forgotten: u64,
+    pub unstorable: u64,
+    /// Events that came out of the archive.
+    pub replayed: u64,
 }
 
 /// Turns cuts into objects.
@@ -77,14 +106,7 @@ impl CutWriter {
 
     /// The recorded end of the cut that starts at `start`.
     pub async fn recorded_end(&self, at: &TopicPartition, start: i64) -> Result<Option<i64>, SinkError> {
-        let path = self.store.names.cut(at, start);
-        let Some(bytes) = self.store.read(&path).await? else { return Ok(None) };
-        let cut: RecordedCut = serde_json::from_slice(&bytes)
-            .map_err(|error| SinkError::Fatal(format!("archive object {path} is damaged: {error}")))?;
-        if cut.start != start || cut.end <= start {
-            return Err(SinkError::Fatal(format!("archive object {path} is damaged: it does not start there")));
-        }
-        Ok(Some(cut.end))
+        read_cut(&self.store, at, start).await
     }
 
     /// Records the cut before any of its objects; the end that counts is the one recorded first.
@@ -102,18 +124,11 @@ impl CutWriter {
 
     /// Writes every object of the cut, then says that it is complete.
     pub async fn write(&self, cut: &Cut, records: Vec<Record>) -> Result<(), SinkError> {
-        let rows = self.decode(cut, records).await?;
-        let resolved = self.database.resolve(people(&rows)).await.map_err(SinkError::from)?;
-        let names = self.store.names.clone();
-        let place = cut.clone();
-        let (objects, forgotten, unstorable) = blocking(move || {
-            let grouped = group(rows, &resolved);
-            let left_out = (grouped.forgotten, grouped.unstorable);
-            build(grouped, &names, &place).map(|objects| (objects, left_out.0, left_out.1))
-        })
-        .await??;
-        self.skip(cut, "forgotten", forgotten);
-        self.skip(cut, "unstorable", unstorable);
+        let Built { objects, left_out } = self.build(cut, records, Pseudonyms::Make).await?;
+        self.skip(cut, "undecodable", left_out.undecodable);
+        self.skip(cut, "forgotten", left_out.forgotten);
+        self.skip(cut, "unstorable", left_out.unstorable);
+        self.skip(cut, "replayed", left_out.replayed);
         let entries: Vec<ManifestEntry> = futures::stream::iter(objects)
             .map(|object| self.put(object))
             .buffered(CONCURRENT_PUTS)
@@ -125,7 +140,46 @@ impl CutWriter {
         self.complete(cut, entries).await
     }
 
-    async fn decode(&self, cut: &Cut, records: Vec<Record>) -> Result<Vec<Row>, SinkError> {
+    /// Makes the objects of a cut, without putting them anywhere.
+    pub(super) async fn build(
+        &self,
+        cut: &Cut,
+        records: Vec<Record>,
+        pseudonyms: Pseudonyms,
+    ) -> Result<Built, SinkError> {
+        let (mut rows, undecodable) = self.decode(records).await?;
+        let all = rows.len();
+        rows.retain(|row| !is_replayed(row));
+        let replayed = (all - rows.len()) as u64;
+        // Users first: the devices of those who were erased are to have no pseudonym again.
+        let mut resolved = self.resolve(users(&rows), pseudonyms).await?;
+        let all = rows.len();
+        rows.retain(|row| !is_forgotten(row, &resolved));
+        let forgotten = (all - rows.len()) as u64;
+        resolved.extend(self.resolve(devices(&rows), pseudonyms).await?);
+        let names = self.store.names.clone();
+        let place = cut.clone();
+        blocking(move || {
+            let grouped = group(rows, &resolved);
+            let left_out = LeftOut { undecodable, forgotten, unstorable: grouped.unstorable, replayed };
+            build(grouped, &names, &place).map(|objects| Built { objects, left_out })
+        })
+        .await?
+    }
+
+    async fn resolve(&self, people: Vec<(Person, EventTime)>, pseudonyms: Pseudonyms) -> Result<People, SinkError> {
+        if people.is_empty() {
+            return Ok(People::new());
+        }
+        let resolved = match pseudonyms {
+            Pseudonyms::Make => self.database.resolve(people).await,
+            Pseudonyms::Known => self.database.lookup(people).await,
+        };
+        resolved.map_err(SinkError::from)
+    }
+
+    /// The rows there are, and how many records are none.
+    async fn decode(&self, records: Vec<Record>) -> Result<(Vec<Row>, u64), SinkError> {
         let codec = self.codec.clone();
         let offsets: Vec<i64> = records.iter().map(|record| record.offset).collect();
         let decoded = blocking(move || decode_all(&codec, &records))
@@ -133,9 +187,9 @@ impl CutWriter {
             .map_err(|error| SinkError::Unavailable(error.to_string()))?;
         // The database sink reads the same topics and dead-letters what nobody can decode.
         let undecodable = decoded.iter().filter(|message| message.is_err()).count();
-        self.skip(cut, "undecodable", undecodable as u64);
         let rows = offsets.into_iter().zip(decoded);
-        Ok(rows.filter_map(|(offset, message)| Some(Row { offset, message: message.ok()? })).collect())
+        let rows = rows.filter_map(|(offset, message)| Some(Row { offset, message: message.ok()? })).collect();
+        Ok((rows, undecodable as u64))
     }
 
     async fn put(&self, object: Object) -> Result<ManifestEntry, SinkError> {
@@ -188,6 +242,18 @@ impl CutWriter {
     }
 }
 
+/// The recorded end of the cut that starts at `start`.
+pub(super) async fn read_cut(store: &Store, at: &TopicPartition, start: i64) -> Result<Option<i64>, SinkError> {
+    let path = store.names.cut(at, start);
+    let Some(bytes) = store.read(&path).await? else { return Ok(None) };
+    let cut: RecordedCut = serde_json::from_slice(&bytes)
+        .map_err(|error| SinkError::Fatal(format!("archive object {path} is damaged: {error}")))?;
+    if cut.start != start || cut.end <= start {
+        return Err(SinkError::Fatal(format!("archive object {path} is damaged: it does not start there")));
+    }
+    Ok(Some(cut.end))
+}
+
 fn build(grouped: Grouped, names: &super::names::Names, cut: &Cut) -> Result<Vec<Object>, SinkError> {
     let objects = grouped.objects.into_iter().map(|((dataset, tenant, date), rows)| {
         let bytes = parquet::write(&rows)
@@ -198,12 +264,12 @@ fn build(grouped: Grouped, names: &super::names::Names, cut: &Cut) -> Result<Vec
     objects.collect()
 }
 
-fn row_count(parquet: &Bytes) -> Result<u64, ::parquet::errors::ParquetError> {
+pub(super) fn row_count(parquet: &Bytes) -> Result<u64, ::parquet::errors::ParquetError> {
     let reader = SerializedFileReader::new(parquet.clone())?;
     Ok(reader.metadata().file_metadata().num_rows() as u64)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SinkError> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SinkError> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| SinkError::Fatal(format!("archive work ended early: {error}")))

@@ -11,7 +11,7 @@ use crate::{
     database::{
         DatabaseError, Person, Resolved, SubjectKind,
         ledger_key::{Choice, FINGERPRINT, KEY, choose},
-        people::{needs_pseudonym, new_pseudonym, storable},
+        people::{Missing, needs_pseudonym, new_pseudonym, storable},
     },
     erasure::{Ledger, LedgerKey},
 };
@@ -92,6 +92,7 @@ pub(super) async fn resolve(
     transaction: &Transaction<'_>,
     key: &LedgerKey,
     mut people: Vec<(Person, EventTime)>,
+    missing: Missing,
 ) -> Result<HashMap<Person, Resolved>, DatabaseError> {
     people.retain(|(person, _)| storable(person));
     let users = people.iter().filter(|(person, _)| person.kind == SubjectKind::User);
@@ -100,7 +101,10 @@ pub(super) async fn resolve(
     let ledger = read(transaction, hashed.collect()).await?;
     let wanted: Vec<&Person> =
         people.iter().filter(|(person, newest)| needs_pseudonym(&ledger, person, *newest)).map(|(p, _)| p).collect();
-    let pseudonyms = pseudonyms(transaction, &wanted).await?;
+    let pseudonyms = match missing {
+        Missing::Make => pseudonyms(transaction, &wanted).await?,
+        Missing::Leave => read_pseudonyms(transaction, &wanted).await?,
+    };
     let resolved = people.iter().map(|(person, _)| {
         let erased_at = match person.kind {
             SubjectKind::User => ledger.erased_at(&person.tenant, &person.id),
@@ -147,14 +151,28 @@ async fn read_pseudonyms(
     Ok(rows
         .iter()
         .map(|row| {
-            let kind = if row.get::<_, &str>(1) == SubjectKind::User.as_str() {
-                SubjectKind::User
-            } else {
-                SubjectKind::Anonymous
-            };
+            let kind = SubjectKind::parse(row.get(1));
             (Person { tenant: row.get(0), kind, id: row.get(2) }, row.get(3))
         })
         .collect())
+}
+
+/// See [`crate::database::Database::people_of`].
+pub(super) async fn people_of(
+    client: &Client,
+    tenant: &str,
+    pseudonyms: &[String],
+) -> Result<HashMap<String, Person>, DatabaseError> {
+    let rows = client
+        .query(include_str!("queries/read_people.sql"), &[&tenant, &pseudonyms])
+        .await
+        .map_err(|error| unavailable(&error))?;
+    let person = |row: &tokio_postgres::Row| Person {
+        tenant: tenant.to_owned(),
+        kind: SubjectKind::parse(row.get(1)),
+        id: row.get(2),
+    };
+    Ok(rows.iter().map(|row| (row.get(0), person(row))).collect())
 }
 
 fn columns<'a>(people: &[&'a Person]) -> (Vec<&'a str>, Vec<&'static str>, Vec<&'a str>) {

@@ -10,7 +10,7 @@ use crate::{
     database::{
         DatabaseError, Person, Resolved, SubjectKind,
         ledger_key::{Choice, FINGERPRINT, KEY, choose},
-        people::{needs_pseudonym, new_pseudonym, storable},
+        people::{Missing, needs_pseudonym, new_pseudonym, storable},
     },
     erasure::{Ledger, LedgerKey},
 };
@@ -80,6 +80,7 @@ pub(super) fn resolve(
     transaction: &Transaction<'_>,
     key: &LedgerKey,
     mut people: Vec<(Person, EventTime)>,
+    missing: Missing,
 ) -> rusqlite::Result<HashMap<Person, Resolved>> {
     people.retain(|(person, _)| storable(person));
     let users = people.iter().filter(|(person, _)| person.kind == SubjectKind::User);
@@ -92,20 +93,41 @@ pub(super) fn resolve(
             SubjectKind::Anonymous => None,
         };
         let pseudonym =
-            if needs_pseudonym(&ledger, &person, newest) { Some(pseudonym(transaction, &person)?) } else { None };
+            if needs_pseudonym(&ledger, &person, newest) { pseudonym(transaction, &person, missing)? } else { None };
         resolved.insert(person, Resolved { erased_at, pseudonym });
     }
     Ok(resolved)
 }
 
-fn pseudonym(transaction: &Transaction<'_>, person: &Person) -> rusqlite::Result<String> {
+/// See [`crate::database::Database::people_of`].
+pub(super) fn people_of(
+    connection: &Connection,
+    tenant: &str,
+    pseudonyms: Vec<String>,
+) -> rusqlite::Result<HashMap<String, Person>> {
+    let mut statement = connection.prepare_cached(include_str!("queries/read_person.sql"))?;
+    let mut people = HashMap::new();
+    for pseudonym in pseudonyms {
+        let person = |row: &rusqlite::Row<'_>| {
+            let kind = SubjectKind::parse(&row.get::<_, String>(0)?);
+            Ok(Person { tenant: tenant.to_owned(), kind, id: row.get(1)? })
+        };
+        if let Some(person) = statement.query_row(params![tenant, pseudonym], person).optional()? {
+            people.insert(pseudonym, person);
+        }
+    }
+    Ok(people)
+}
+
+fn pseudonym(transaction: &Transaction<'_>, person: &Person, missing: Missing) -> rusqlite::Result<Option<String>> {
     let read = || {
         transaction
             .prepare_cached(include_str!("queries/read_pseudonym.sql"))?
             .query_row(params![person.tenant, person.kind.as_str(), person.id], |row| row.get(0))
             .optional()
     };
-    if let Some(known) = read()? {
+    let known = read()?;
+    if known.is_some() || missing == Missing::Leave {
         return Ok(known);
     }
     let fresh = new_pseudonym();
@@ -115,5 +137,5 @@ fn pseudonym(transaction: &Transaction<'_>, person: &Person) -> rusqlite::Result
         person.id,
         fresh
     ])?;
-    Ok(fresh)
+    Ok(Some(fresh))
 }

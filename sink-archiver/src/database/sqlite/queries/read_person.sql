@@ -1,0 +1,1 @@
+SELECT kind, subject_id FROM user_pseudonyms WHERE tenant = ?1 AND pseudonym = ?2
