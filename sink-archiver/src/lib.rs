@@ -3,8 +3,11 @@
 //! - [`database`]: events, records and breaches in PostgreSQL, TimescaleDB or SQLite, offsets in the same transaction.
 //! - [`objects`]: events, records and breaches as Parquet in S3 or a folder, under pseudonyms.
 //! - [`live_view`]: where the journeys of a user stand now, in Redis or memory, in front of the database.
+//! - [`cohorts`]: the figures of cohorts of signups, every minute, from the database.
+//! - [`retention`]: what goes when, and never before it is archived and verified.
 //! - [`erasure`]: who was erased, so that nothing from before comes back.
 
+pub mod cohorts;
 pub mod config;
 pub mod database;
 pub mod decode;
@@ -13,6 +16,7 @@ pub mod live_view;
 pub mod metrics;
 pub mod objects;
 pub mod rejects;
+pub mod retention;
 mod run;
 #[cfg(test)]
 mod samples;

@@ -14,11 +14,16 @@ use telemetry_schemas::{
 };
 
 use crate::{
+    cohorts::{self, rows::Targets},
     config::{ArchiveConfig, RetentionConfig},
     database::{self, Database, DatabaseError, sink::DatabaseSink},
     live_view::LiveView,
     metrics::Metrics,
-    objects::{sink::ObjectSink, start::GroupOffsets, store::Store, writer::CutWriter},
+    objects::{sink::ObjectSink, start::GroupOffsets, store::Store, verify::Verifier, writer::CutWriter},
+    retention::{
+        Retention,
+        job::{self, Job},
+    },
     rejects::Rejects,
 };
 
@@ -36,7 +41,7 @@ const DATABASE_BATCH_INTERVAL: Duration = Duration::from_millis(200);
 const RETRY_START: Duration = Duration::from_secs(2);
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Starts the archiver on the kit and returns. While the database is away it waits (and is not ready); a database
+/// Starts the archiver on the kit and returns. `targets` are those of the whole way of each journey. While the database is away it waits (and is not ready); a database
 /// that is newer than this program, or a wrong erasure key, ends the process.
 ///
 /// # Errors
@@ -44,6 +49,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 pub async fn run(
     config: ArchiveConfig,
     retention: RetentionConfig,
+    targets: Targets,
     log: Arc<dyn Log>,
     codec: Codec,
     live_view: Arc<dyn LiveView>,
@@ -51,12 +57,6 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let database = database::open(&config.database)?;
     let store = Store::open(&config.s3)?;
-    tracing::info!(
-        realtime_days = days(retention.realtime.millis()),
-        analytics_days = days(retention.analytics.millis()),
-        compliance_days = days(retention.compliance.millis()),
-        "retention is declared; nothing is deleted yet"
-    );
     // Asked for here, so that the process is not ready before the database answered.
     kit.health().readiness(DATABASE_CHECK).set(false);
     let started = kit.clone();
@@ -73,6 +73,8 @@ pub async fn run(
             options.batch_interval = DATABASE_BATCH_INTERVAL;
             start_database_sink(options, &database, &log, &codec, live_view.clone(), &started)?;
         }
+        cohorts::start(&config.cohorts, targets, Arc::clone(&database), Arc::clone(&log), codec.clone(), &started)?;
+        start_retention(&store, &database, &log, &codec, &config, retention, &started);
         start_object_sink(store, &database, &log, &codec, &config, &started)?;
         watch(&*database, &started).await;
         Ok(())
@@ -150,6 +152,28 @@ fn start_object_sink(
     sink::run(options, Arc::clone(log), sink, kit)
 }
 
+fn start_retention(
+    store: &Store,
+    database: &Arc<dyn Database>,
+    log: &Arc<dyn Log>,
+    codec: &Codec,
+    config: &ArchiveConfig,
+    retention: RetentionConfig,
+    kit: &Kit,
+) {
+    let writer = CutWriter::new(store.clone(), Arc::clone(database), codec.clone(), Metrics::new(kit));
+    let (interval, enforce) = (retention.interval.as_std(), retention.enforce);
+    let job = Job {
+        database: Arc::clone(database),
+        store: store.clone(),
+        log: Arc::clone(log),
+        verifier: Verifier::new(store.clone(), writer, Some(Arc::clone(log))),
+        retention: Retention::new(retention, config.s3.object_lock(), Arc::clone(database), store.clone()),
+        enforce,
+    };
+    job::start(job, interval, kit);
+}
+
 /// Shows on `/health` whether the database answers, until shutdown.
 async fn watch(database: &dyn Database, kit: &Kit) {
     let check = kit.health().check(DATABASE_CHECK);
@@ -164,8 +188,4 @@ async fn watch(database: &dyn Database, kit: &Kit) {
             Err(error) => check.degraded(error.to_string()),
         }
     }
-}
-
-fn days(millis: i64) -> i64 {
-    millis / 86_400_000
 }

@@ -11,7 +11,7 @@ use std::{
 
 use common::{T0, Topics, erasure, event, record};
 use service_kit::Kit;
-use sink_archiver::{ArchiveConfig, LiveView, RetentionConfig, open_live_view, run};
+use sink_archiver::{ArchiveConfig, LiveView, RetentionConfig, cohorts::rows::Targets, open_live_view, run};
 use stream_runtime::log::{Cleanup, Log, NewRecord, TopicSpec, embedded::EmbeddedLog};
 use telemetry_schemas::{Codec, topics::*};
 
@@ -23,6 +23,7 @@ fn config(folder: &Path) -> ArchiveConfig {
         "s3": {"kind": "folder", "path": folder.join("archive")},
         "rotation": {"records": 7, "bytes": "1MiB", "interval": "1s", "memory": "64MiB"},
         "live_view": {"kind": "memory", "users": 100},
+        "cohorts": {"interval": "200ms", "windows": ["24h", "7d"], "segment_values": 5},
         "erasure_key": null,
     }))
     .expect("a config")
@@ -99,7 +100,9 @@ async fn start(folder: &Path, log: &Arc<dyn Log>) -> (Kit, Arc<dyn LiveView>) {
     let kit = Kit::for_test();
     let config = config(folder);
     let live_view = open_live_view(&config, &kit).await.expect("a live view");
-    run(config, retention(), log.clone(), Codec::without_registry(), live_view.clone(), &kit).await.expect("started");
+    run(config, retention(), Targets::default(), log.clone(), Codec::without_registry(), live_view.clone(), &kit)
+        .await
+        .expect("started");
     (kit, live_view)
 }
 

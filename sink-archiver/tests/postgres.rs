@@ -241,3 +241,18 @@ async fn waiting(client: &Client, wanted: i64) {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_evaluators_publishes_and_the_other_takes_over() {
+    let archive = archive().await;
+    let other = open(&archive.name);
+    other.open_ledger(None).await.expect("opened");
+    let databases: [Arc<dyn Database>; 2] = [archive.database(), Arc::new(other)];
+    common::cohort_suite::one_of_two_publishes_and_the_other_takes_over(databases).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cohorts_published_are_the_figures_of_the_journeys() {
+    let archive = archive().await;
+    common::cohort_suite::what_is_published_are_the_figures_of_the_journeys(archive.database()).await;
+}

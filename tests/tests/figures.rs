@@ -44,6 +44,15 @@ const COUNTERS_AND_GAUGES: &[(&str, &[&str])] = &[
     ("ttf_sink_backlog_records", &["sink"]),
     ("ttf_alert_deliveries_total", &["receiver", "outcome"]),
     ("ttf_build_info", &["version", "commit"]),
+    ("ttf_cohort_started", &["tenant", "journey", "stage", "window", "segment"]),
+    ("ttf_cohort_reached", &["tenant", "journey", "stage", "window", "segment"]),
+    ("ttf_cohort_completed", &["tenant", "journey", "stage", "window", "segment"]),
+    ("ttf_cohort_within_target", &["tenant", "journey", "stage", "window", "segment"]),
+    ("ttf_cohort_median_seconds", &["tenant", "journey", "stage", "window", "segment"]),
+    ("ttf_cohort_breaches_open", &["tenant", "journey", "stage", "window", "segment"]),
+    ("ttf_efficiency_score", &["tenant", "journey", "stage", "window", "segment"]),
+    ("ttf_cohort_evaluations_total", &["outcome"]),
+    ("ttf_cohorts_published", &[]),
 ];
 const HISTOGRAMS: &[(&str, &[&str])] = &[
     ("ttf_gateway_request_duration_seconds", &["route"]),
@@ -52,6 +61,7 @@ const HISTOGRAMS: &[(&str, &[&str])] = &[
     ("ttf_total_seconds", &["journey"]),
     ("ttf_processor_commit_duration_seconds", &[]),
     ("ttf_pipeline_latency_seconds", &[]),
+    ("ttf_cohort_evaluation_seconds", &[]),
 ];
 
 /// The label names of every series, by metric.
@@ -70,7 +80,7 @@ fn labels(page: &BTreeMap<String, f64>) -> BTreeMap<String, BTreeSet<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_figures_are_there_with_their_labels_and_agree_with_what_was_sent() {
-    let dev = Dev::start().await;
+    let dev = Dev::start_with(&[("TELEMETRY__ARCHIVE__COHORTS__INTERVAL", "500ms")]).await;
     let now = jiff::Timestamp::now();
     let at = |minutes: i64| (now - jiff::SignedDuration::from_mins(minutes)).to_string();
     let milestone = |user: &str, name: &str, ago: i64| {
@@ -85,6 +95,10 @@ async fn the_documented_figures_are_there_with_their_labels_and_agree_with_what_
     let (status, answer) = dev.post(&json!(events)).await;
     assert_eq!(status, 207, "{answer}");
 
+    let cohort = |name: &str, window: &str| {
+        let labels = "journey=\"onboarding\",segment=\"all\",stage=\"total\",tenant=\"default\"";
+        format!("{name}{{{labels},window=\"{window}\"}}")
+    };
     let one = |name: &str| format!("{name}{{journey=\"onboarding\"}}");
     let page = wait::until("the figures are complete", PIPE, || async {
         let page = observe::metrics(&dev.url).await;
@@ -93,7 +107,9 @@ async fn the_documented_figures_are_there_with_their_labels_and_agree_with_what_
             && observe::sum(&page, "ttf_breaches_open") >= 1.0
             && observe::sum(&page, "ttf_sink_deliveries_total") > 0.0
             && observe::sum(&page, "ttf_alert_deliveries_total") > 0.0
-            && observe::sum(&page, "ttf_pipeline_latency_seconds_count") > 0.0;
+            && observe::sum(&page, "ttf_pipeline_latency_seconds_count") > 0.0
+            && value(&cohort("ttf_cohort_completed", "7d")) >= 1.0
+            && value(&cohort("ttf_cohort_breaches_open", "24h")) >= 1.0;
         if done { Ok(page) } else { Err(format!("{:?}", page.keys().collect::<Vec<_>>())) }
     })
     .await;
@@ -150,5 +166,12 @@ async fn the_documented_figures_are_there_with_their_labels_and_agree_with_what_
     assert_eq!(series(&one("ttf_journeys_completed_total")), 1);
     assert_eq!(sum("ttf_journeys_in_progress"), 1);
     assert_eq!(series("ttf_breaches_open{journey=\"onboarding\",level=\"warning\"}"), 1);
+    for window in ["24h", "7d"] {
+        let figure = |name: &str| series(&cohort(name, window));
+        assert_eq!((figure("ttf_cohort_started"), figure("ttf_cohort_within_target")), (2, 1), "{window}");
+        // The second is still on the way: half are through after 25 minutes, and seen for more than the target.
+        assert_eq!(figure("ttf_cohort_median_seconds"), 25 * 60, "{window}");
+        assert_eq!(figure("ttf_efficiency_score"), 50, "{window}");
+    }
     assert_eq!(series("ttf_total_seconds_sum{journey=\"onboarding\"}"), 25 * 60);
 }

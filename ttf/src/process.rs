@@ -16,8 +16,8 @@ use service_kit::{
 };
 use sink_archiver::live_view::LiveView;
 use stream_runtime::log::{Log, LogConfig, LogError};
-use telemetry_schemas::{Codec, TtfRecord};
-use ttf_processor::in_force::OnChange;
+use telemetry_schemas::{Codec, Millis, TtfRecord};
+use ttf_processor::{JourneyDefinition, in_force::OnChange};
 
 use crate::{
     audit::{self, Act},
@@ -99,7 +99,10 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
         None
     };
     if let (true, Some(live_view)) = (roles.archiver, &live_view) {
-        sink_archiver::run(config.archive, config.retention, log.clone(), codec.clone(), live_view.clone(), kit)
+        let target = |journey: &JourneyDefinition| Millis(journey.total.target.millis());
+        let of = |journey: &JourneyDefinition| ((journey.id.clone(), journey.version), target(journey));
+        let targets = config.journeys.iter().map(of).collect();
+        sink_archiver::run(config.archive, config.retention, targets, log.clone(), codec.clone(), live_view.clone(), kit)
             .await
             .context("archiver")?;
     }

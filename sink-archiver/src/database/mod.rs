@@ -3,6 +3,7 @@
 //! [`Database`] is the seam; `postgres/` (PostgreSQL, TimescaleDB) and `sqlite/` stand behind it with the same
 //! semantics, and `sink` feeds it from the topics. Migrations are numbered SQL files, never edited once released.
 
+mod duty;
 mod ledger_key;
 pub mod migrations;
 mod people;
@@ -20,12 +21,17 @@ use async_trait::async_trait;
 use stream_runtime::{log::TopicPartition, sink::SinkError};
 use telemetry_schemas::{TtfRecord, json, time::EventTime};
 
+pub use duty::{Duty, Held};
 pub use people::{Person, Resolved, SubjectKind};
-pub use postgres::Postgres;
+pub use postgres::{Inspection, Postgres};
 use rows::{Batch, Kept};
 pub use sqlite::Sqlite;
 
-use crate::config::DatabaseConfig;
+use crate::{
+    cohorts::rows::{CohortRows, Signups, Targets},
+    config::DatabaseConfig,
+    retention::{Census, Expiry},
+};
 
 /// What can go wrong, by what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +89,26 @@ pub trait Database: Send + Sync + 'static {
     /// Makes pseudonyms for those who have none, except where all of it came before their erasure.
     async fn resolve(&self, people: Vec<(Person, EventTime)>) -> Result<HashMap<Person, Resolved>, DatabaseError>;
 
+    /// Like [`Database::resolve`], but makes no pseudonym.
+    async fn lookup(&self, people: Vec<(Person, EventTime)>) -> Result<HashMap<Person, Resolved>, DatabaseError>;
+
+    /// Who stands behind these pseudonyms of a tenant; those whose mapping was destroyed are left out.
+    async fn people_of(&self, tenant: &str, pseudonyms: Vec<String>) -> Result<HashMap<String, Person>, DatabaseError>;
+
     /// The newest record of every attempt of a user, ordered by journey and attempt.
     async fn journeys(&self, tenant: &str, user_id: &str) -> Result<Vec<TtfRecord>, DatabaseError>;
+
+    /// Takes a duty; `None` while another process has it.
+    async fn take_duty(&self, duty: Duty) -> Result<Option<Box<dyn Held>>, DatabaseError>;
+
+    /// How far every attempt of these signups is; `targets` are those of the whole way.
+    async fn cohort_rows(&self, signups: Signups, targets: &Targets) -> Result<CohortRows, DatabaseError>;
+
+    /// What of a table is past its time.
+    async fn expiring(&self, expiry: Expiry) -> Result<Census, DatabaseError>;
+
+    /// Deletes what is past its time, from the row of instant `oldest` on; tells how many rows went.
+    async fn expire(&self, expiry: Expiry, oldest: Option<EventTime>) -> Result<u64, DatabaseError>;
 
     /// Whether it answers.
     async fn ping(&self) -> Result<(), DatabaseError>;

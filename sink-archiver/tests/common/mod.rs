@@ -26,6 +26,7 @@ use telemetry_schemas::{
     topics::{ERASURES, EVENTS, TTF_BREACHES, TTF_RECORDS},
 };
 
+pub mod cohort_suite;
 pub mod object_suite;
 pub mod suite;
 

@@ -71,7 +71,8 @@ impl Address {
 /// The parser's words repeat parts of the URL, which has a password in it, except where it names an option.
 fn refused(error: &tokio_postgres::Error) -> DatabaseError {
     let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    let option = cause.strip_prefix("unknown option ").filter(|name| name.len() < 40 && !name.contains(['@', ':', '/']));
+    let option =
+        cause.strip_prefix("unknown option ").filter(|name| name.len() < 40 && !name.contains(['@', ':', '/']));
     DatabaseError::Fatal(match option {
         Some(option) => format!("archive.database.url: unknown option {option}"),
         None => "archive.database.url is not a PostgreSQL URL".to_owned(),
@@ -143,7 +144,10 @@ mod tests {
 
     #[test]
     fn a_refused_url_shows_no_secret() {
-        assert_eq!(refusal("postgres://ttf:hunter2@db/ttf?sslcert=/x"), "archive.database.url: unknown option `sslcert`");
+        assert_eq!(
+            refusal("postgres://ttf:hunter2@db/ttf?sslcert=/x"),
+            "archive.database.url: unknown option `sslcert`"
+        );
         for url in ["postgres://ttf:hunter2@db:port/ttf", "postgres//ttf:hunter2@db", "host=db password='hunter2"] {
             let text = refusal(url);
             assert!(!text.contains("hunter2"), "{text}");

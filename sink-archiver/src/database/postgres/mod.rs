@@ -1,8 +1,13 @@
 //! PostgreSQL and TimescaleDB. Hypertables are made where the extension is there; every statement works on both.
 
+mod address;
+mod cohorts;
+mod duty;
 mod errors;
 mod insert;
+mod inspect;
 mod ledger;
+mod retention;
 mod schema;
 
 use std::{
@@ -16,14 +21,22 @@ use fail::fail_point;
 use parking_lot::RwLock;
 use stream_runtime::log::TopicPartition;
 use telemetry_schemas::{TtfRecord, time::EventTime};
-use tokio_postgres::{Config, NoTls, types::ToSql};
+use tokio_postgres::{NoTls, types::ToSql};
 
 use super::{
-    Database, DatabaseError, Person, Resolved, Written,
+    Database, DatabaseError, Duty, Held, Person, Resolved, Written,
+    people::Missing,
     rows::{Batch, End, JourneyKey},
 };
-use crate::{config::PostgresConfig, erasure::LedgerKey};
+use crate::{
+    cohorts::rows::{CohortRows, Signups, Targets},
+    config::PostgresConfig,
+    erasure::LedgerKey,
+    retention::{Census, Expiry},
+};
+use address::Address;
 use errors::{is_data_error, unavailable};
+pub use inspect::Inspection;
 
 /// A pool of connections to one database.
 pub struct Postgres {
@@ -34,25 +47,18 @@ pub struct Postgres {
 impl Postgres {
     /// Prepares the pool; connects when first used.
     pub fn open(config: &PostgresConfig) -> Result<Self, DatabaseError> {
-        let mut connection: Config = config
-            .url
-            .expose()
-            .parse()
-            .map_err(|_| DatabaseError::Fatal("archive.database.url is not a PostgreSQL URL".to_owned()))?;
-        if connection.get_application_name().is_none() {
-            connection.application_name("ttf-archiver");
-        }
-        if connection.get_connect_timeout().is_none() {
-            connection.connect_timeout(std::time::Duration::from_secs(5));
-        }
+        let Address { config: mut connection, tls } = Address::parse(config.url.expose())?;
         let settings = format!(
             "{} -c statement_timeout={} -c client_min_messages=warning",
             connection.get_options().unwrap_or_default(),
             config.statement_timeout.millis()
         );
         connection.options(settings.trim());
-        let manager =
-            Manager::from_config(connection, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = match tls {
+            Some(tls) => Manager::from_config(connection, tls, recycling),
+            None => Manager::from_config(connection, NoTls, recycling),
+        };
         let wait = Some(std::time::Duration::from_secs(10));
         let pool = Pool::builder(manager)
             .max_size(config.pool.max(1))
@@ -132,9 +138,21 @@ impl Database for Postgres {
         run(&transaction, include_str!("queries/lock_writers_shared.sql"), &[])
             .await
             .map_err(|error| unavailable(&error))?;
-        let resolved = ledger::resolve(&transaction, &key, people).await?;
+        let resolved = ledger::resolve(&transaction, &key, people, Missing::Make).await?;
         transaction.commit().await.map_err(|error| unavailable(&error))?;
         Ok(resolved)
+    }
+
+    async fn lookup(&self, people: Vec<(Person, EventTime)>) -> Result<HashMap<Person, Resolved>, DatabaseError> {
+        let key = self.ledger_key()?;
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await.map_err(|error| unavailable(&error))?;
+        ledger::resolve(&transaction, &key, people, Missing::Leave).await
+    }
+
+    async fn people_of(&self, tenant: &str, pseudonyms: Vec<String>) -> Result<HashMap<String, Person>, DatabaseError> {
+        let client = self.client().await?;
+        ledger::people_of(&client, tenant, &pseudonyms).await
     }
 
     async fn journeys(&self, tenant: &str, user_id: &str) -> Result<Vec<TtfRecord>, DatabaseError> {
@@ -148,6 +166,24 @@ impl Database for Postgres {
             Err(error) => return Err(unavailable(&error)),
         };
         rows.iter().map(|row| super::record_from_json(row.get::<_, &str>(0))).collect()
+    }
+
+    async fn take_duty(&self, duty: Duty) -> Result<Option<Box<dyn Held>>, DatabaseError> {
+        duty::take(self.client().await?, duty).await
+    }
+
+    async fn cohort_rows(&self, signups: Signups, targets: &Targets) -> Result<CohortRows, DatabaseError> {
+        cohorts::rows(&mut self.client().await?, signups, targets).await
+    }
+
+    async fn expiring(&self, expiry: Expiry) -> Result<Census, DatabaseError> {
+        let client = self.client().await?;
+        retention::expiring(&client, &expiry).await
+    }
+
+    async fn expire(&self, expiry: Expiry, oldest: Option<EventTime>) -> Result<u64, DatabaseError> {
+        let client = self.client().await?;
+        retention::expire(&client, &expiry, oldest).await
     }
 
     async fn ping(&self) -> Result<(), DatabaseError> {

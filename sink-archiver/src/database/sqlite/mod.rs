@@ -1,13 +1,16 @@
 //! SQLite, for one machine: the same semantics as PostgreSQL on a file. Every call runs on a blocking thread; one
 //! connection writes, another reads, so that a question never waits for a batch.
 
+mod cohorts;
+mod duty;
 mod insert;
 mod ledger;
+mod retention;
 mod schema;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -20,10 +23,15 @@ use stream_runtime::log::TopicPartition;
 use telemetry_schemas::{TtfRecord, time::EventTime};
 
 use super::{
-    Database, DatabaseError, Person, Resolved, Written,
+    Database, DatabaseError, Duty, Held, Person, Resolved, Written,
+    people::Missing,
     rows::{Batch, End, JourneyKey},
 };
-use crate::erasure::LedgerKey;
+use crate::{
+    cohorts::rows::{CohortRows, Signups, Targets},
+    erasure::LedgerKey,
+    retention::{Census, Expiry},
+};
 
 /// One database file.
 #[derive(Clone)]
@@ -32,6 +40,7 @@ pub struct Sqlite {
 }
 
 struct Shared {
+    path: PathBuf,
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
     ledger_key: RwLock<Option<LedgerKey>>,
@@ -59,6 +68,7 @@ impl Sqlite {
             Ok(connection)
         };
         let shared = Shared {
+            path: path.to_owned(),
             writer: Mutex::new(connect().map_err(|error| cannot(&error))?),
             reader: Mutex::new(connect().map_err(|error| cannot(&error))?),
             ledger_key: RwLock::new(None),
@@ -145,9 +155,28 @@ impl Database for Sqlite {
             let key = shared.ledger_key()?;
             let mut writer = shared.writer.lock();
             let transaction = begin(&mut writer)?;
-            let resolved = ledger::resolve(&transaction, &key, people).map_err(|error| unavailable(&error))?;
+            let resolved =
+                ledger::resolve(&transaction, &key, people, Missing::Make).map_err(|error| unavailable(&error))?;
             transaction.commit().map_err(|error| unavailable(&error))?;
             Ok(resolved)
+        })
+        .await
+    }
+
+    async fn lookup(&self, people: Vec<(Person, EventTime)>) -> Result<HashMap<Person, Resolved>, DatabaseError> {
+        self.blocking(move |shared| {
+            let key = shared.ledger_key()?;
+            let mut writer = shared.writer.lock();
+            let transaction = begin(&mut writer)?;
+            ledger::resolve(&transaction, &key, people, Missing::Leave).map_err(|error| unavailable(&error))
+        })
+        .await
+    }
+
+    async fn people_of(&self, tenant: &str, pseudonyms: Vec<String>) -> Result<HashMap<String, Person>, DatabaseError> {
+        let tenant = tenant.to_owned();
+        self.blocking(move |shared| {
+            ledger::people_of(&shared.reader.lock(), &tenant, pseudonyms).map_err(|error| unavailable(&error))
         })
         .await
     }
@@ -167,6 +196,32 @@ impl Database for Sqlite {
                     super::record_from_json(&text).map(|record| TtfRecord { efficiency_score, ..record })
                 })
                 .collect()
+        })
+        .await
+    }
+
+    async fn take_duty(&self, duty: Duty) -> Result<Option<Box<dyn Held>>, DatabaseError> {
+        self.blocking(move |shared| duty::take(&shared.path, duty)).await
+    }
+
+    async fn cohort_rows(&self, signups: Signups, targets: &Targets) -> Result<CohortRows, DatabaseError> {
+        let targets = targets.clone();
+        self.blocking(move |shared| {
+            cohorts::rows(&mut shared.reader.lock(), signups, &targets).map_err(|error| unavailable(&error))
+        })
+        .await
+    }
+
+    async fn expiring(&self, expiry: Expiry) -> Result<Census, DatabaseError> {
+        self.blocking(move |shared| {
+            retention::expiring(&shared.reader.lock(), &expiry).map_err(|error| unavailable(&error))
+        })
+        .await
+    }
+
+    async fn expire(&self, expiry: Expiry, _oldest: Option<EventTime>) -> Result<u64, DatabaseError> {
+        self.blocking(move |shared| {
+            retention::expire(&shared.writer.lock(), &expiry).map_err(|error| unavailable(&error))
         })
         .await
     }
