@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use service_kit::config::{ByteSize, HumanDuration, Secret};
 
-use crate::adapters::EventNames;
+use crate::{adapters::EventNames, in_flight::REQUEST};
 pub use crate::{plan::PlanConfig, privacy::PrivacyConfig};
 
 /// Section `gateway`.
@@ -137,7 +137,8 @@ pub struct LimitsConfig {
     pub body_bytes: ByteSize,
     /// A request's line and headers together.
     pub header_bytes: ByteSize,
-    /// All bodies that are not answered yet; beyond it requests get 503 at once.
+    /// All bodies that are not answered yet; beyond it requests get 503 at once. One tenant holds as much as is free: half
+    /// of it when it is alone.
     pub in_flight_bytes: ByteSize,
     /// Open client connections; more wait in the system's queue.
     pub connections: usize,
@@ -184,9 +185,10 @@ impl GatewayConfig {
             (limits.streams > 0, "limits.streams", "must not be 0"),
             (limits.event_bytes <= limits.batch_bytes, "limits.event_bytes", "must not exceed limits.batch_bytes"),
             (
-                limits.in_flight_bytes.bytes() >= limits.batch_bytes.bytes().saturating_add(limits.body_bytes.bytes()),
+                limits.in_flight_bytes.bytes() / 2
+                    >= limits.batch_bytes.bytes().saturating_add(limits.body_bytes.bytes()).saturating_add(REQUEST as u64),
                 "limits.in_flight_bytes",
-                "must hold at least one whole request (limits.batch_bytes and limits.body_bytes together)",
+                "must be at least twice one whole request (limits.batch_bytes and limits.body_bytes together), as one tenant holds half of it at most",
             ),
             (self.auth.smoke_test.burst > 0, "auth.smoke_test.burst", "must not be 0"),
             (self.reload_interval.millis() > 0, "reload_interval", "must not be 0"),
@@ -217,6 +219,6 @@ mod tests {
         let mut config = crate::testing::gateway_config();
         assert_eq!(config.validate(), Ok(()));
         config.limits.in_flight_bytes = config.limits.batch_bytes;
-        insta::assert_snapshot!(config.validate().unwrap_err(), @"gateway.limits.in_flight_bytes: must hold at least one whole request (limits.batch_bytes and limits.body_bytes together)");
+        insta::assert_snapshot!(config.validate().unwrap_err(), @"gateway.limits.in_flight_bytes: must be at least twice one whole request (limits.batch_bytes and limits.body_bytes together), as one tenant holds half of it at most");
     }
 }

@@ -12,6 +12,7 @@ use stream_runtime::{
     transform::{self, Transform, TransformOptions},
 };
 use telemetry_schemas::{EncodeError, time::EventTime, topics};
+use tokio::runtime::Handle;
 
 use crate::{
     adapters::{Adapter, Dialect, EventNames, cloudevents},
@@ -64,6 +65,7 @@ impl Ingress {
             batch_events: self.batch_events,
             clock: || EventTime(service_kit::clock::now_ms()),
             shutdown: kit.shutdown(),
+            runtime: Handle::current(),
             uncommitted: Vec::new(),
             taken: HashSet::new(),
         };
@@ -81,6 +83,8 @@ struct RawIntake {
     batch_events: usize,
     clock: fn() -> EventTime,
     shutdown: CancellationToken,
+    /// For what is asked of Redis.
+    runtime: Handle,
     /// What was decided about the events whose transaction is not committed yet.
     uncommitted: Vec<Decided>,
     /// The identities among them that a repeat is recognised by.
@@ -97,7 +101,14 @@ enum Raw {
 
 enum Decided {
     Duplicate,
-    Accepted { lag: i64, app: Option<AppSample> },
+    Accepted {
+        lag: i64,
+        app: Option<AppSample>,
+        /// What a repeat is recognised by.
+        identity: Option<Identity>,
+        /// Its record's place among the outputs.
+        at: usize,
+    },
     Rejected { reason: &'static str },
 }
 
@@ -125,11 +136,16 @@ impl Transform for RawIntake {
         };
         for judged in judged {
             let decided = match &judged {
-                Judged::Accepted(accepted) if self.is_repeat(accepted) => Decided::Duplicate,
                 Judged::Accepted(accepted) => {
-                    let event = &accepted.event;
-                    out.push(self.encoded(|records| records.event(event)));
-                    Decided::Accepted { lag: event.received_at.since(event.timestamp).0, app: AppSample::of(event) }
+                    let identity = self.identity(accepted);
+                    if identity.is_some_and(|identity| !self.taken.insert(identity)) {
+                        Decided::Duplicate
+                    } else {
+                        let (event, at) = (&accepted.event, out.len());
+                        out.push(self.encoded(|records| records.event(event)));
+                        let lag = event.received_at.since(event.timestamp).0;
+                        Decided::Accepted { lag, app: AppSample::of(event), identity, at }
+                    }
                 }
                 Judged::Rejected(rejection) => {
                     out.push(self.encoded(|records| records.rejected(&rejection.event)));
@@ -140,11 +156,36 @@ impl Transform for RawIntake {
         }
     }
 
+    /// Asks about all identities of the transaction at once, and leaves out what was taken before.
+    fn committing(&mut self, out: &mut Vec<NewRecord>) {
+        let asked: Vec<(usize, usize, Identity)> = self
+            .uncommitted
+            .iter()
+            .enumerate()
+            .filter_map(|(index, decided)| match decided {
+                Decided::Accepted { identity: Some(identity), at, .. } => Some((index, *at, *identity)),
+                _ => None,
+            })
+            .collect();
+        let identities: Vec<Identity> = asked.iter().map(|(_, _, identity)| *identity).collect();
+        let seen = self.runtime.block_on(self.dedup.seen(&identities));
+        let mut repeats = HashSet::new();
+        for ((index, at, identity), _) in asked.into_iter().zip(seen).filter(|(_, seen)| *seen) {
+            self.uncommitted[index] = Decided::Duplicate;
+            self.taken.remove(&identity);
+            repeats.insert(at);
+        }
+        if !repeats.is_empty() {
+            let mut places = 0..;
+            out.retain(|_| places.next().is_none_or(|place| !repeats.contains(&place)));
+        }
+    }
+
     fn committed(&mut self) {
         let mut tally = Tally::open(&self.judge.metrics, &self.tenant, SOURCE, self.uncommitted.len());
         for decided in self.uncommitted.drain(..) {
             match decided {
-                Decided::Accepted { lag, app } => {
+                Decided::Accepted { lag, app, .. } => {
                     if let Some(sample) = &app {
                         self.judge.app_metrics.observe(sample);
                     }
@@ -156,7 +197,7 @@ impl Transform for RawIntake {
             }
         }
         let taken: Vec<Identity> = self.taken.drain().collect();
-        self.dedup.remember_here(&taken);
+        self.runtime.block_on(self.dedup.remember(&taken));
     }
 
     fn rolled_back(&mut self) {
@@ -166,15 +207,11 @@ impl Transform for RawIntake {
 }
 
 impl RawIntake {
-    /// True when the event was taken before: in a committed transaction, or earlier in this one. Otherwise it counts as
-    /// taken from now on, should this transaction be committed.
-    fn is_repeat(&mut self, accepted: &Accepted) -> bool {
-        if !accepted.has_own_id || !self.dedup.is_on() {
-            return false;
-        }
+    /// What a repeat of the event is recognised by.
+    fn identity(&self, accepted: &Accepted) -> Option<Identity> {
         let event = &accepted.event;
-        let identity = Identity::of(&event.tenant, &event.source, &event.event_id);
-        self.dedup.seen_here(&[identity]) == [true] || !self.taken.insert(identity)
+        let has_one = accepted.has_own_id && self.dedup.is_on();
+        has_one.then(|| Identity::of(&event.tenant, &event.source, &event.event_id))
     }
 
     /// Tells native events from CloudEvents and cuts the record into them.

@@ -161,7 +161,7 @@ impl Judge {
             rejection.name_paths(|path| adapter.sender_path(path));
             // The policy saw the native form; what is written is the sender's, where the same names stand elsewhere.
             if !rejection.event.payload.is_empty() {
-                rejection.event.payload = self.treatment.rejected_bytes(raw);
+                rejection.event.payload = self.treatment.rejected_bytes(reception.tenant, raw);
             }
         }
         judged
@@ -217,8 +217,8 @@ impl Judge {
             .iter()
             .map(|violation| RejectionReason {
                 code: violation.code.as_str().to_owned(),
-                path: self.treatment.said(&violation.path),
-                message: self.treatment.said(&violation.message),
+                path: self.treatment.said(reception.tenant, &violation.path),
+                message: self.treatment.said(reception.tenant, &violation.message),
             })
             .collect();
         let is_coded = invalid.violations.iter().any(|violation| violation.code == Code::InvalidEncoding);
@@ -226,7 +226,7 @@ impl Judge {
             Some(content) => self.treatment.rejected(reception.tenant, content, raw),
             // Compressed bytes cannot be looked at.
             None if is_coded => Vec::new(),
-            None => self.treatment.rejected_bytes(raw),
+            None => self.treatment.rejected_bytes(reception.tenant, raw),
         };
         let origin = reception.origin;
         Rejection {

@@ -64,7 +64,7 @@ use crate::{
     limits::Limits,
     metrics::{DedupMetrics, EventMetrics, HttpMetrics, LimitMetrics},
     plan::Plans,
-    privacy::{Policy, Treatment},
+    privacy::{Policies, Treatment},
     publish::Outlet,
     records::Records,
 };
@@ -126,7 +126,7 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
     let tenants = Arc::new(tenants);
     let event_metrics = EventMetrics::new(kit.metrics(), tenants.clone());
     let treatment = Treatment {
-        policy: Arc::new(Policy::compile(&privacy, milestones)?),
+        policies: Arc::new(Policies::compile(&privacy, &milestones)?),
         metrics: event_metrics.clone(),
         payload_bytes: config.limits.rejected_payload_bytes.as_usize(),
     };
@@ -185,7 +185,11 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
         dedup,
         limits,
         outlet: Outlet::new(publisher, config.ack_timeout.as_std()),
-        in_flight: InFlight::new(config.limits.in_flight_bytes.as_usize(), metrics.in_flight_bytes.clone()),
+        in_flight: InFlight::new(
+            config.limits.in_flight_bytes.as_usize(),
+            metrics.in_flight_bytes.clone(),
+            metrics.overloaded.clone(),
+        ),
         journeys,
         metrics,
         tasks: TaskTracker::new(),

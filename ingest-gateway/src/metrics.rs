@@ -16,6 +16,7 @@ pub struct HttpMetrics {
     pub requests: IntCounterVec,
     pub duration: HistogramVec,
     pub in_flight_bytes: IntGauge,
+    pub overloaded: IntCounterVec,
     pub connections: IntGauge,
     pub connections_cut: IntCounterVec,
     pub tls_reloads: IntCounterVec,
@@ -37,6 +38,11 @@ impl HttpMetrics {
             ),
             in_flight_bytes: metrics
                 .gauge("ttf_gateway_in_flight_bytes", "Bytes of bodies whose requests are not answered yet."),
+            overloaded: metrics.counter_vec(
+                "ttf_gateway_overloaded_total",
+                "Requests refused because the bytes in flight were used up: all of them, or what a tenant may hold of them.",
+                &["budget"],
+            ),
             connections: metrics.gauge("ttf_gateway_connections", "Open client connections."),
             connections_cut: metrics.counter_vec(
                 "ttf_gateway_connections_cut_total",

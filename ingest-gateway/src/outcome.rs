@@ -22,6 +22,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// In the order of their discriminants.
+    pub const ALL: [Self; 5] = [Self::Accepted, Self::Duplicate, Self::Rejected, Self::Limited, Self::Retry];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
@@ -41,19 +44,21 @@ pub struct Tally {
     tenant: String,
     source: &'static str,
     open: usize,
+    /// By outcome; added to the metrics in one go.
+    counted: [u64; Outcome::ALL.len()],
 }
 
 impl Tally {
     /// Counts `events` as received.
     pub fn open(metrics: &EventMetrics, tenant: &str, source: &'static str, events: usize) -> Self {
         metrics.received(tenant, source, events as u64);
-        Self { metrics: metrics.clone(), tenant: tenant.to_owned(), source, open: events }
+        Self { metrics: metrics.clone(), tenant: tenant.to_owned(), source, open: events, counted: [0; Outcome::ALL.len()] }
     }
 
     pub fn count(&mut self, outcome: Outcome) {
         debug_assert!(self.open > 0, "more outcomes than events");
         self.open = self.open.saturating_sub(1);
-        self.metrics.outcomes(&self.tenant, self.source, outcome, 1);
+        self.counted[outcome as usize] += 1;
     }
 
     /// Counts a rejection under its reason, the code of its first violation.
@@ -65,8 +70,9 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        if self.open > 0 {
-            self.metrics.outcomes(&self.tenant, self.source, Outcome::Retry, self.open as u64);
+        self.counted[Outcome::Retry as usize] += self.open as u64;
+        for (outcome, events) in Outcome::ALL.into_iter().zip(self.counted).filter(|(_, events)| *events > 0) {
+            self.metrics.outcomes(&self.tenant, self.source, outcome, events);
         }
     }
 }

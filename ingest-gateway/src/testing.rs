@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     GatewayConfig, PlanConfig, PrivacyConfig,
     metrics::EventMetrics,
-    privacy::{Milestones, Policy, Treatment},
+    privacy::{Milestones, Policies, Treatment},
 };
 
 #[derive(Deserialize)]
@@ -42,8 +42,8 @@ pub fn privacy_config() -> PrivacyConfig {
 
 /// The default privacy policy at work.
 pub fn treatment(metrics: EventMetrics) -> Treatment {
-    let policy = Policy::compile(&privacy_config(), Milestones::default()).expect("the default policy compiles");
-    Treatment { policy: Arc::new(policy), metrics, payload_bytes: 32 * 1024 }
+    let policies = Policies::compile(&privacy_config(), &Milestones::default()).expect("the default policy compiles");
+    Treatment { policies: Arc::new(policies), metrics, payload_bytes: 32 * 1024 }
 }
 
 /// The tenant `default` without keys, and `acme` with `acme-secret` (ingest), `acme-reader` and `acme-admin`.

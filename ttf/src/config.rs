@@ -6,7 +6,7 @@ use alerter::AlerterConfig;
 use ingest_gateway::{
     GatewayConfig, Milestones, PlanConfig, PrivacyConfig, Settings, TenantsSource,
     plan::{self, PlanErrors},
-    privacy::Policy,
+    privacy::Policies,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -106,7 +106,7 @@ fn checked(config: Config, places: Places) -> Result<Config, ConfigError> {
     }
     let problems: Vec<_> = [
         config.gateway.validate().map_err(problem),
-        Policy::compile(&config.privacy, Milestones::default()).map(drop).map_err(problem),
+        Policies::compile(&config.privacy, &Milestones::default()).map(drop).map_err(problem),
         ttf_processor::check(&config.journeys).map_err(|errors| located(&errors, &places)),
         plan::check(&config.plan).map_err(|errors| located_plan(&errors, &places)),
         config.alerter.check().map_err(problem),

@@ -2,7 +2,7 @@
 
 use std::{io::BufRead, path::Path, process::ExitCode};
 
-use ingest_gateway::privacy::{self, Policy};
+use ingest_gateway::privacy::{self, Policies};
 
 use crate::{
     cli::ValidateArgs,
@@ -44,12 +44,12 @@ pub fn run(args: ValidateArgs) -> anyhow::Result<ExitCode> {
 /// Prints, for every event, what would be written of it and what the privacy policy changed; a line of JSON each.
 fn sample(path: &Path, tenant: &str, config: &Config) -> anyhow::Result<ExitCode> {
     let settings = config::gateway_settings(config);
-    let policy = Policy::compile(&settings.privacy, settings.milestones)?;
+    let policies = Policies::compile(&settings.privacy, &settings.milestones)?;
     let event_bytes = config.gateway.limits.event_bytes.as_usize();
     for line in send::open(path)?.split(b'\n') {
         let line = line?;
         if !line.trim_ascii().is_empty() {
-            output::line(serde_json::to_string(&privacy::sample(&policy, tenant, &line, event_bytes))?)?;
+            output::line(serde_json::to_string(&privacy::sample(policies.of(tenant), tenant, &line, event_bytes))?)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,18 +1,20 @@
 //! Remembers which events were taken, so that a sender's retry is a `duplicate` and no second event.
 //!
 //! An event counts as seen only once the log has acknowledged it: looking and remembering are two steps with the
-//! acknowledgement between them. A repeat that comes while the first is still on its way is therefore published, too;
-//! everything downstream is idempotent by event id. Losing the memory (a restart, Redis away) costs no event, only the
-//! outcome `duplicate`.
+//! acknowledgement between them. A repeat that comes while the first is still on its way waits for it ([`under_way`]) where
+//! both came to the same process. Where two gateways publish it at the same time, the one that Redis hears of first has
+//! accepted it; the other's record is there as well, and everything downstream is idempotent by event id. Losing the
+//! memory (a restart, Redis away) costs no event, only the outcome `duplicate`.
 
 mod memory;
 mod redis;
+pub mod under_way;
 
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use self::{memory::Memory, redis::Shared};
+use self::{memory::Memory, redis::Shared, under_way::UnderWay};
 use crate::{config::DedupConfig, metrics::DedupMetrics};
 
 /// An event's identity, hashed: 96 bits, so that among 100 million ids a false repeat has a chance below 1 in 10^13.
@@ -39,6 +41,7 @@ impl Identity {
 pub struct Dedup {
     memory: Option<Memory>,
     shared: Option<Shared>,
+    pub under_way: UnderWay,
 }
 
 impl Dedup {
@@ -46,12 +49,12 @@ impl Dedup {
     /// A Redis address that cannot be read.
     pub fn new(config: &DedupConfig, redis: Option<&str>, metrics: DedupMetrics) -> anyhow::Result<Self> {
         if !config.enabled {
-            return Ok(Self { memory: None, shared: None });
+            return Ok(Self { memory: None, shared: None, under_way: UnderWay::default() });
         }
         let window = config.window.as_std();
         let shared = redis.map(|url| Shared::new(url, window, config.redis_timeout.as_std(), metrics.clone()));
         let memory = Memory::new(window, config.max_ids, Instant::now(), metrics);
-        Ok(Self { memory: Some(memory), shared: shared.transpose()? })
+        Ok(Self { memory: Some(memory), shared: shared.transpose()?, under_way: UnderWay::default() })
     }
 
     /// For each identity, whether it was taken before. Never fails: who cannot be asked has not seen it.
@@ -67,26 +70,21 @@ impl Dedup {
         seen
     }
 
-    /// As [`Dedup::seen`], by this process's memory alone.
-    pub fn seen_here(&self, identities: &[Identity]) -> Vec<bool> {
+    fn seen_here(&self, identities: &[Identity]) -> Vec<bool> {
         match &self.memory {
             Some(memory) => memory.seen(identities, Instant::now()),
             None => vec![false; identities.len()],
         }
     }
 
-    /// Remembers events that the log has acknowledged.
-    pub async fn remember(&self, identities: &[Identity]) {
-        self.remember_here(identities);
-        if let Some(shared) = self.shared.as_ref().filter(|_| !identities.is_empty()) {
-            shared.remember(identities).await;
-        }
-    }
-
-    /// As [`Dedup::remember`], in this process's memory alone.
-    pub fn remember_here(&self, identities: &[Identity]) {
+    /// Remembers events that the log has acknowledged. The answer says of each whether another gateway was first.
+    pub async fn remember(&self, identities: &[Identity]) -> Vec<bool> {
         if let Some(memory) = &self.memory {
             memory.remember(identities, Instant::now());
+        }
+        match self.shared.as_ref().filter(|_| !identities.is_empty()) {
+            Some(shared) => shared.remember(identities).await,
+            None => vec![false; identities.len()],
         }
     }
 

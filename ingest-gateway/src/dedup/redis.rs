@@ -55,14 +55,20 @@ impl Shared {
         }
     }
 
-    pub async fn remember(&self, identities: &[Identity]) {
+    /// Whether each was remembered before, by another gateway.
+    pub async fn remember(&self, identities: &[Identity]) -> Vec<bool> {
         let mut all = redis::pipe();
         for identity in identities {
             // The first taker's time counts.
-            all.cmd("SET").arg(key(identity)).arg(1).arg("NX").arg("PX").arg(self.0.window.as_millis() as u64).ignore();
+            all.cmd("SET").arg(key(identity)).arg(1).arg("NX").arg("PX").arg(self.0.window.as_millis() as u64);
         }
         let mut connection = self.0.connection.clone();
-        let _: Option<()> = self.bounded(all.query_async(&mut connection)).await;
+        // `OK` where it was set, nil where it was there.
+        let answer: Option<Vec<Option<String>>> = self.bounded(all.query_async(&mut connection)).await;
+        match answer {
+            Some(set) if set.len() == identities.len() => set.iter().map(Option::is_none).collect(),
+            _ => vec![false; identities.len()],
+        }
     }
 
     /// The answer, or nothing when Redis is away, slow, or was a moment ago.

@@ -11,7 +11,7 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures::StreamExt;
 
 use super::{error::ApiError, intake::Door};
-use crate::{adapters::cloudevents, batch::Form, in_flight::Reservation};
+use crate::{adapters::cloudevents, batch::Form, in_flight::{Exhausted, Reservation}};
 
 /// What is done to a body for transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +150,7 @@ async fn collect(body: Body, limit: usize, reservation: &mut Reservation) -> Res
         if so_far + chunk.len() > limit {
             return Err(ApiError::body_too_large(limit, "body_bytes"));
         }
-        reservation.grow(chunk.len()).map_err(|_| ApiError::overloaded())?;
+        reservation.grow(chunk.len()).map_err(ApiError::overloaded)?;
         // Most bodies are one chunk, which then is not copied.
         match first.take() {
             None if joined.is_empty() => first = Some(chunk),
@@ -171,7 +171,7 @@ pub enum DecodeFailure {
     Damaged,
     TooLarge,
     /// The budget of bytes in flight is used up.
-    Overloaded,
+    Overloaded(Exhausted),
 }
 
 /// Undoes the encoding, in capped chunks. Blocks for as long as it takes.
@@ -220,7 +220,7 @@ fn inflate(decoder: impl Read, limit: usize, reservation: &mut Reservation) -> R
         if grown == 0 {
             return Ok(inflated.into());
         }
-        reservation.grow(grown).map_err(|_| DecodeFailure::Overloaded)?;
+        reservation.grow(grown).map_err(DecodeFailure::Overloaded)?;
     }
 }
 
@@ -232,10 +232,8 @@ mod tests {
         Compression,
         write::{GzEncoder, ZlibEncoder},
     };
-    use prometheus::IntGauge;
-
     use super::*;
-    use crate::in_flight::InFlight;
+    use crate::in_flight::tests::in_flight;
 
     fn gzip(data: &[u8]) -> Bytes {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -244,8 +242,7 @@ mod tests {
     }
 
     fn decoded(encoding: Encoding, body: &Bytes, limit: usize) -> Result<Bytes, DecodeFailure> {
-        let budget = InFlight::new(1 << 20, IntGauge::new("bytes", "Bytes.").unwrap());
-        decode(encoding, body, limit, &mut budget.reserve())
+        decode(encoding, body, limit, &mut in_flight(2 << 20).reserve_for_unknown().unwrap())
     }
 
     #[test]
@@ -262,7 +259,7 @@ mod tests {
         let bomb = gzip(&vec![0; 50 << 20]);
         assert!(bomb.len() < 100_000);
         assert_eq!(decoded(Encoding::Gzip, &bomb, 1 << 19), Err(DecodeFailure::TooLarge));
-        assert_eq!(decoded(Encoding::Gzip, &bomb, 40 << 20), Err(DecodeFailure::Overloaded));
+        assert_eq!(decoded(Encoding::Gzip, &bomb, 40 << 20), Err(DecodeFailure::Overloaded(Exhausted::Share)));
         assert_eq!(decoded(Encoding::Gzip, &gzip(&[0; 101]), 100), Err(DecodeFailure::TooLarge));
         assert!(decoded(Encoding::Gzip, &gzip(&[0; 100]), 100).is_ok());
     }

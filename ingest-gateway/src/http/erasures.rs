@@ -50,7 +50,7 @@ async fn accept(gateway: Gateway, peer: Peer, headers: &HeaderMap, body: Body) -
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Err(ApiError::new(status, "unsupported_encoding", "send the request as it is, not encoded"));
     }
-    let mut reservation = gateway.in_flight.reserve();
+    let mut reservation = gateway.in_flight.reserve(&caller.tenant).map_err(ApiError::overloaded)?;
     let timeout = gateway.config.body_timeout.as_std();
     let body = body::read(headers, body, MAX_BODY, timeout, &mut reservation).await?;
     let request = parse(&body)?;
@@ -65,7 +65,7 @@ async fn accept(gateway: Gateway, peer: Peer, headers: &HeaderMap, body: Body) -
         reason: request.reason.clone(),
     };
     // A person is forgotten under the pseudonyms, too, that the privacy policy may have given.
-    let ids = gateway.judge.treatment.policy.ids_of_user(&caller.tenant, &request.user_id);
+    let ids = gateway.judge.treatment.policies.of(&caller.tenant).ids_of_user(&caller.tenant, &request.user_id);
     let erasures: Vec<Erasure> = ids.into_iter().map(erasure).collect();
     let answer = json!({
         "erasure_id": erasures.first().map(|erasure| &erasure.erasure_id),

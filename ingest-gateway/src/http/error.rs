@@ -7,6 +7,8 @@ use axum::{
 };
 use serde::Serialize;
 
+use crate::in_flight::Exhausted;
+
 /// A request that was refused as a whole.
 #[derive(Debug, Clone)]
 pub struct ApiError {
@@ -59,13 +61,13 @@ impl ApiError {
         self
     }
 
-    /// Too much waits already: nothing was read, nothing taken.
-    pub fn overloaded() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
-            "too many requests wait for the log; nothing was taken",
-        )
+    /// Too much waits already: nothing was taken.
+    pub fn overloaded(exhausted: Exhausted) -> Self {
+        let message = match exhausted {
+            Exhausted::All => "too many requests wait for the log; nothing was taken",
+            Exhausted::Share => "too many of this tenant's requests wait for the log; nothing was taken",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
         .with_hint("send the same events again after Retry-After seconds")
         .with_retry_after(1)
     }

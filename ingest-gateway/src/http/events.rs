@@ -59,7 +59,7 @@ async fn receive(
     let encoding = body::encoding_of(headers)?;
     let limit = gateway.config.limits.body_bytes.as_usize();
     let limit = if caller.is_smoke_test() { limit.min(SMOKE_TEST_BODY) } else { limit };
-    let mut reservation = gateway.in_flight.reserve();
+    let mut reservation = gateway.in_flight.reserve(&caller.tenant).map_err(ApiError::overloaded)?;
     let timeout = gateway.config.body_timeout.as_std();
     let body = body::read(headers, body, limit, timeout, &mut reservation).await?;
     let intake = Intake {

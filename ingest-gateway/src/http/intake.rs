@@ -149,7 +149,11 @@ enum Records {
 fn prepare(gateway: &Gateway, mut intake: Intake) -> Result<Prepared, ApiError> {
     let opened = open(gateway, &mut intake)?;
     let keys = opened.as_ref().map(|opened| opened.keys.as_slice()).unwrap_or_default();
+    let is_known = matches!(intake.sender, Sender::Known(_));
     let (caller, own_key) = caller(gateway, intake.sender, keys)?;
+    if !is_known {
+        intake.reservation.assign(&caller.tenant).map_err(ApiError::overloaded)?;
+    }
     let mut reception = Reception {
         tenant: &caller.tenant,
         source: SOURCE,
@@ -192,7 +196,7 @@ fn prepare(gateway: &Gateway, mut intake: Intake) -> Result<Prepared, ApiError> 
             add(Judged::Rejected(Box::new(rejection)))?;
         }
     }
-    intake.reservation.grow(record_bytes).map_err(|_| ApiError::overloaded())?;
+    intake.reservation.grow(record_bytes).map_err(ApiError::overloaded)?;
     Ok(Prepared { caller, items, is_unreadable, reservation: intake.reservation })
 }
 
@@ -222,7 +226,7 @@ fn open(gateway: &Gateway, intake: &mut Intake) -> Result<Result<Opened, Violati
             Err(DecodeFailure::TooLarge) => {
                 return Err(ApiError::body_too_large(limits.batch_bytes.as_usize(), "batch_bytes"));
             }
-            Err(DecodeFailure::Overloaded) => return Err(ApiError::overloaded()),
+            Err(DecodeFailure::Overloaded(exhausted)) => return Err(ApiError::overloaded(exhausted)),
         };
     let opened = match &mut intake.door {
         Door::Native(form) => batch::split(&decoded, *form, limits.batch_events).map(|batch| Opened {

@@ -34,7 +34,7 @@ async fn look_up(
     let Path(user_id) = user_id.map_err(|_| {
         ApiError::new(StatusCode::BAD_REQUEST, "invalid_path", "the user id in the path is not percent-encoded UTF-8")
     })?;
-    let known_as = gateway.judge.treatment.policy.id_of_user(&caller.tenant, &user_id);
+    let known_as = gateway.judge.treatment.policies.of(&caller.tenant).id_of_user(&caller.tenant, &user_id);
     let records = gateway.journeys.journeys(&caller.tenant, &known_as).await.map_err(|error| {
         tracing::warn!(error = format!("{error:#}"), "the live view is away");
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "view_unavailable", "the live view is away; nothing is lost")

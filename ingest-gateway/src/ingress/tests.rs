@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -42,8 +42,13 @@ fn dedup(kit: &Kit) -> Dedup {
     Dedup::new(&testing::gateway_config().dedup, None, DedupMetrics::new(kit.metrics())).unwrap()
 }
 
+/// What the ingress asks Redis on.
+static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+
 fn intake(kit: &Kit) -> RawIntake {
     RawIntake {
+        runtime: RUNTIME.handle().clone(),
         tenant: "acme".to_owned(),
         judge: judge(kit),
         records: Records::new(Codec::without_registry()),
@@ -189,10 +194,47 @@ fn a_repeat_counts_once_its_first_is_committed() {
     intake.rolled_back();
     assert_eq!(mapped(&mut intake), 1, "what was rolled back was not taken");
     intake.committed();
-    assert_eq!(mapped(&mut intake), 0);
+    assert_eq!(transaction(&mut intake, &[&event]), 0, "taken before");
     intake.committed();
     assert_eq!((counted(&kit, "outcome=\"accepted\""), counted(&kit, "outcome=\"duplicate\"")), (1, 1));
     assert_eq!(counted(&kit, "ttf_events_received_total"), 2);
+}
+
+/// Maps records and prepares their commit; how many outputs are left.
+fn transaction(intake: &mut RawIntake, values: &[&str]) -> usize {
+    let mut out = Vec::new();
+    for value in values {
+        intake.map(&record(Some(value.as_bytes())), &mut out);
+    }
+    intake.committing(&mut out);
+    out.len()
+}
+
+#[test]
+fn what_another_gateway_has_taken_is_left_out_and_the_rest_is_not() {
+    let Ok(url) = std::env::var("TTF_TEST_REDIS") else {
+        panic!("TTF_TEST_REDIS is not set: run `make test`, or `make services-up` and `eval \"$(make services-env)\"`")
+    };
+    let kits = [Kit::for_test(), Kit::for_test()];
+    let [mut first, mut second] = [&kits[0], &kits[1]].map(|kit| {
+        let _on = RUNTIME.enter();
+        let mut config = testing::gateway_config().dedup;
+        config.redis_timeout = service_kit::config::HumanDuration::from_millis(2_000);
+        let dedup = Dedup::new(&config, Some(&url), DedupMetrics::new(kit.metrics())).unwrap();
+        RawIntake { dedup, ..intake(kit) }
+    });
+    let run = uuid::Uuid::now_v7();
+    let event = |id: u8| {
+        json!({"event_name": "x", "event_type": "test", "event_id": format!("{run}-{id}")}).to_string()
+    };
+    assert_eq!(transaction(&mut first, &[&event(1), "{", &event(2)]), 3);
+    first.rolled_back();
+    assert_eq!(transaction(&mut first, &[&event(1), "{", &event(2)]), 3, "what was rolled back was not taken");
+    first.committed();
+    assert_eq!(transaction(&mut second, &[&event(3), &event(1), "{", &event(2), &event(4)]), 3);
+    second.committed();
+    let told = |outcome: &str| counted(&kits[1], &format!("outcome=\"{outcome}\""));
+    assert_eq!((told("accepted"), told("duplicate"), told("rejected")), (2, 2, 1));
 }
 
 #[tokio::test]

@@ -20,6 +20,22 @@ pub struct PrivacyConfig {
     pub keys: Vec<PrivacyKey>,
     /// Keys of tenants that have their own instead.
     pub tenant_keys: BTreeMap<String, Vec<PrivacyKey>>,
+    /// What is different for single tenants.
+    pub tenants: BTreeMap<String, TenantPrivacy>,
+}
+
+/// What is different for one tenant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantPrivacy {
+    /// In place of the common rules of the same path; the others hold as well.
+    pub fields: BTreeMap<String, Action>,
+    /// In place of the common actions of the same detector.
+    pub detectors: BTreeMap<Detector, Action>,
+    /// In place of the common lists.
+    pub properties: Option<PropertyLists>,
+    /// In place of the common consent.
+    pub consent: Option<ConsentConfig>,
 }
 
 /// Which properties are kept at all, by their names directly below `properties`.

@@ -2,6 +2,7 @@
 //!
 //! - [`config`]: section `privacy` of the configuration.
 //! - [`policy`]: the configured policy, compiled, and the order in which its parts come.
+//! - `policies`: one for each tenant that has rules of its own.
 //! - `consent`: what is left of an event without consent.
 //! - `fields`: rules for paths and the lists of properties. `texts`: what detectors find, wherever it stands.
 //! - [`detect`]: the detectors. [`keyring`]: keyed hashes, pseudonyms and seals.
@@ -15,6 +16,7 @@ mod consent;
 pub mod detect;
 mod fields;
 pub mod keyring;
+mod policies;
 pub mod policy;
 mod raw;
 mod sample;
@@ -25,6 +27,7 @@ mod treatment;
 
 pub use config::{Action, Detector, PrivacyConfig};
 pub use consent::Milestones;
+pub use policies::Policies;
 pub use policy::{Policy, PolicyError, Redaction, Treated};
 pub use sample::{Sample, sample};
 pub use treatment::Treatment;

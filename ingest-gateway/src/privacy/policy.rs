@@ -29,6 +29,8 @@ pub enum PolicyError {
     IdNeeded { path: String },
     #[error("{setting}: action `{action}` needs a key under privacy.keys")]
     KeyMissing { setting: String, action: &'static str },
+    #[error("tenant `{tenant}`: {error}")]
+    OfTenant { tenant: String, error: Box<PolicyError> },
     #[error("{setting}: {problem}")]
     BadKey { setting: String, problem: &'static str },
 }

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{
     consent::ConsentMissing,
-    policy::{Policy, Treated},
+    policies::Policies,
+    policy::Treated,
 };
 use crate::metrics::EventMetrics;
 
@@ -16,10 +17,10 @@ const BEYOND_THE_CUT: usize = 4_096;
 /// Class of payloads of which nothing is written.
 const UNREADABLE: &str = "unreadable";
 
-/// A policy and where it counts.
+/// The policies and where they count.
 #[derive(Debug, Clone)]
 pub struct Treatment {
-    pub policy: Arc<Policy>,
+    pub policies: Arc<Policies>,
     pub metrics: EventMetrics,
     /// A rejected event's bytes are cut at this length.
     pub payload_bytes: usize,
@@ -35,7 +36,7 @@ impl Treatment {
         tenant: &str,
         event: &mut Map<String, Value>,
     ) -> Result<BTreeMap<String, String>, ConsentMissing> {
-        let treated = self.policy.apply(tenant, event)?;
+        let treated = self.policies.of(tenant).apply(tenant, event)?;
         self.count(&treated);
         Ok(treated.sealed)
     }
@@ -43,7 +44,7 @@ impl Treatment {
     /// What may be written of a rejected event that was read: its bytes when the policy changes nothing, else its JSON
     /// after the policy.
     pub fn rejected(&self, tenant: &str, mut event: Map<String, Value>, raw: &[u8]) -> Vec<u8> {
-        let Some(treated) = self.policy.apply_to_rejected(tenant, &mut event) else {
+        let Some(treated) = self.policies.of(tenant).apply_to_rejected(tenant, &mut event) else {
             self.metrics.redacted("consent", "drop");
             return Vec::new();
         };
@@ -53,9 +54,9 @@ impl Treatment {
     }
 
     /// What may be written of rejected bytes that are no event's JSON.
-    pub fn rejected_bytes(&self, raw: &[u8]) -> Vec<u8> {
+    pub fn rejected_bytes(&self, tenant: &str, raw: &[u8]) -> Vec<u8> {
         let looked_at = &raw[..raw.len().min(self.payload_bytes.saturating_add(BEYOND_THE_CUT))];
-        let Some(mut redacted) = self.policy.apply_to_raw(looked_at) else {
+        let Some(mut redacted) = self.policies.of(tenant).apply_to_raw(looked_at) else {
             self.metrics.redacted(UNREADABLE, "drop");
             return Vec::new();
         };
@@ -70,8 +71,8 @@ impl Treatment {
     }
 
     /// A text about an event, which may repeat names of its keys.
-    pub fn said(&self, text: &str) -> String {
-        self.policy.masked(text)
+    pub fn said(&self, tenant: &str, text: &str) -> String {
+        self.policies.of(tenant).masked(text)
     }
 
     fn cut(&self, mut payload: Vec<u8>) -> Vec<u8> {

@@ -26,6 +26,10 @@ pub trait Transform: Send + 'static {
     /// Adds to `out` what comes of `record`.
     fn map(&mut self, record: &RecordRef<'_>, out: &mut Vec<NewRecord>);
 
+    /// Everything mapped since the last [`Transform::committed`] is about to be produced. What is taken out of `out` here
+    /// is not; its inputs' offsets are committed all the same.
+    fn committing(&mut self, _out: &mut Vec<NewRecord>) {}
+
     /// Everything mapped since the last call is committed.
     fn committed(&mut self) {}
 

@@ -203,6 +203,7 @@ impl<T: Transform> Worker<T> {
             return Ok(());
         }
         let started = Instant::now();
+        self.map.committing(&mut self.out);
         if let Err(setback) = self.transact() {
             return self.recover(setback);
         }

@@ -108,7 +108,7 @@ async fn take_in(
     let presented = auth::presented(headers)?.into_iter().collect();
     let mut encoding = body::encoding_of(headers)?;
     let request = Request::of(vendor, headers, uri.query())?;
-    let mut reservation = gateway.in_flight.reserve();
+    let mut reservation = gateway.in_flight.reserve_for_unknown().map_err(ApiError::overloaded)?;
     let limit = gateway.config.limits.body_bytes.as_usize();
     let body = body::read(headers, body, limit, gateway.config.body_timeout.as_std(), &mut reservation).await?;
     // Browsers' clients compress without saying so in a header.

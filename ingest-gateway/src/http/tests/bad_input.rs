@@ -141,7 +141,7 @@ async fn beyond_the_bytes_in_flight_requests_are_refused_at_once() {
     let mut setup = Setup::default();
     setup.config.limits.batch_bytes = service_kit::config::ByteSize::from_bytes(64 * 1024);
     setup.config.limits.body_bytes = service_kit::config::ByteSize::from_bytes(64 * 1024);
-    setup.config.limits.in_flight_bytes = service_kit::config::ByteSize::from_bytes(128 * 1024);
+    setup.config.limits.in_flight_bytes = service_kit::config::ByteSize::from_bytes(280 * 1024);
     let gateway = start_with(setup).await;
     // Two bodies that stay open use the budget up.
     let (first, body) = held_body(60_000);

@@ -32,6 +32,9 @@ static PROVIDER: Once = Once::new();
 
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// So long [`Fate::Late`] takes.
+const LATE: Duration = Duration::from_millis(50);
+
 /// What a gateway of a test differs in from the usual one: defaults, but open.
 pub struct Setup {
     pub config: GatewayConfig,
@@ -41,6 +44,7 @@ pub struct Setup {
     pub metrics: MetricsConfig,
     pub tenants_source: Option<TenantsSource>,
     pub publisher: Option<Arc<dyn Publisher>>,
+    pub codec: Codec,
     pub journeys: Arc<dyn JourneyLookup>,
     pub extra: Router,
 }
@@ -71,6 +75,7 @@ impl Default for Setup {
             metrics: MetricsConfig { segment_by: None, segment_values: Vec::new() },
             tenants_source: None,
             publisher: None,
+            codec: Codec::without_registry(),
             journeys: Arc::new(Journeys::default()),
             extra: Router::new(),
         }
@@ -112,7 +117,7 @@ pub async fn try_start(setup: Setup) -> anyhow::Result<Running> {
     let parts = Parts {
         settings,
         publisher,
-        codec: Codec::without_registry(),
+        codec: setup.codec,
         journeys: setup.journeys,
         extra: setup.extra,
         log: Some(Arc::new(log.clone())),
@@ -227,6 +232,8 @@ pub enum Fate {
     Acknowledge,
     Fail,
     QueueFull,
+    /// Acknowledges after a while.
+    Late,
     /// Never answers.
     Hang,
 }
@@ -253,6 +260,13 @@ impl Publisher for Scripted {
             Fate::Acknowledge => {
                 self.taken.lock().push(record);
                 Ok(Box::pin(async { Ok((0, 0)) }))
+            }
+            Fate::Late => {
+                self.taken.lock().push(record);
+                Ok(Box::pin(async {
+                    tokio::time::sleep(LATE).await;
+                    Ok((0, 0))
+                }))
             }
             Fate::Fail => Ok(Box::pin(async { Err(LogError::Unavailable("broker is down".into())) })),
             Fate::QueueFull => Err(LogError::QueueFull),

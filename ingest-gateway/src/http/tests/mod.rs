@@ -16,5 +16,7 @@ mod malformed;
 mod people;
 mod plan;
 mod privacy;
+mod registry;
 mod repeats;
+mod shares;
 mod wire;
