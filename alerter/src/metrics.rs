@@ -19,6 +19,10 @@ pub struct AlerterMetrics {
     pub deliveries: IntCounterVec,
     /// From decision to delivery.
     pub delay: HistogramVec,
+    /// Whether a receiver takes what it is sent.
+    pub up: IntGaugeVec,
+    /// Groups of which it is known what a receiver was told.
+    pub receipts: IntGaugeVec,
 }
 
 impl AlerterMetrics {
@@ -37,8 +41,9 @@ impl AlerterMetrics {
             groups: metrics.gauge_vec("ttf_alert_groups_open", "Alert groups that are open, by their level.", &["level"]),
             deliveries: metrics.counter_vec(
                 "ttf_alert_deliveries_total",
-                "Notifications by receiver and outcome: delivered, retried (will be tried again), failed, expired, \
-                 undecodable, no_receiver.",
+                "Notifications by receiver and outcome: delivered, fallback (delivered by the one that stands in), retried \
+                 (will be tried again), redelivered (tried again after a crash; the receiver may have had it), \
+                 resolved_before_delivered, failed, expired, undecodable, no_receiver.",
                 &["receiver", "outcome"],
             ),
             delay: metrics.histogram_vec(
@@ -46,6 +51,16 @@ impl AlerterMetrics {
                 "From the decision to notify to the receiver's acceptance.",
                 &["receiver"],
                 &DELAY_BUCKETS,
+            ),
+            up: metrics.gauge_vec(
+                "ttf_alert_receiver_up",
+                "1 while the receiver takes what it is sent, 0 when it is dead or has failed for long.",
+                &["receiver"],
+            ),
+            receipts: metrics.gauge_vec(
+                "ttf_alert_receipts",
+                "Alert groups of which it is known what a receiver was told.",
+                &["receiver"],
             ),
         }
     }

@@ -16,6 +16,7 @@ pub const ALERT_GROUPS: &str = "telemetry.alerts.groups.v1";
 pub const ALERT_STATE: &str = "telemetry.alerts.state.v1";
 pub const ALERT_NOTIFICATIONS: &str = "telemetry.alerts.notifications.v1";
 pub const ALERT_COMMANDS: &str = "telemetry.alerts.commands.v1";
+pub const ALERT_DELIVERIES: &str = "telemetry.alerts.deliveries.v1";
 pub const ERASURES: &str = "telemetry.privacy.erasures.v1";
 
 /// Header of a record on [`EVENTS`]: the event's name, UTF-8.
@@ -28,7 +29,7 @@ pub const HEADER_TENANT: &str = "tenant";
 /// What a record's value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value {
-    /// A JSON event or a CloudEvent; a journey's definition.
+    /// A JSON event or a CloudEvent; a journey's definition; what a receiver was told.
     Json,
     Avro(MessageType),
 }
@@ -129,6 +130,7 @@ pub const CATALOGUE: &[Topic] = &[
     topic(ALERT_STATE, Value::Avro(MessageType::AlertState), Cleanup::Compact, Partitioning::AlertGroups),
     topic(ALERT_NOTIFICATIONS, Value::Avro(MessageType::Notification), days(30), Partitioning::Free),
     topic(ALERT_COMMANDS, Value::Avro(MessageType::AlertCommand), days(7), Partitioning::AlertGroups),
+    topic(ALERT_DELIVERIES, Value::Json, Cleanup::Compact, Partitioning::Free),
     topic(ERASURES, Value::Avro(MessageType::Erasure), days(30), Partitioning::People),
 ];
 
@@ -146,7 +148,7 @@ mod tests {
         let mut names: Vec<_> = CATALOGUE.iter().map(|topic| topic.name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 14);
+        assert_eq!(names.len(), 15);
         assert!(names.iter().all(|name| name.starts_with("telemetry.") && name.split('.').next_back() == Some("v1")));
     }
 

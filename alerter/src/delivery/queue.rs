@@ -10,12 +10,13 @@ use std::{
 };
 
 use stream_runtime::log::{NextOffset, TopicPartition};
-use telemetry_schemas::alert::Notification;
+use telemetry_schemas::{BreachStatus, alert::Notification};
 
 use super::progress::Progress;
 
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// A receiver that fails for longer is left alone as a whole ([`super::gate`]).
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long after the `attempts`-th failure the next try is made; `jitter` between 0 and 1.
 pub fn backoff(attempts: u32, jitter: f64) -> Duration {
@@ -42,6 +43,8 @@ pub struct Job {
 struct Pending {
     notification: Arc<Notification>,
     attempts: u32,
+    /// Whether the receiver may have it already.
+    perhaps_taken: bool,
     stage: Stage,
 }
 
@@ -76,8 +79,6 @@ impl Partition {
 #[derive(Default)]
 pub struct Queue {
     partitions: BTreeMap<TopicPartition, Partition>,
-    /// The receiver asked for quiet until then.
-    quiet_until: Option<Instant>,
 }
 
 impl Queue {
@@ -85,7 +86,9 @@ impl Queue {
     pub fn assign(&mut self, partitions: impl IntoIterator<Item = (TopicPartition, Progress)>) {
         *self = Self::default();
         for (at, progress) in partitions {
-            let partition = Partition { read_to: progress.next, progress, ..Partition::default() };
+            // Whoever reads the outbox commits where it begins, without what was settled out of turn: said again at once.
+            let changed = !progress.settled.is_empty();
+            let partition = Partition { read_to: progress.next, progress, changed, ..Partition::default() };
             self.partitions.insert(at, partition);
         }
     }
@@ -102,9 +105,10 @@ impl Queue {
     }
 
     /// Adds a notification that is to be delivered from now on.
-    pub fn push(&mut self, place: Place, notification: Notification, now: Instant) {
+    pub fn push(&mut self, place: Place, notification: Notification, perhaps_taken: bool, now: Instant) {
         let Some(partition) = self.partitions.get_mut(&place.at) else { return };
-        let pending = Pending { notification: Arc::new(notification), attempts: 0, stage: Stage::Waiting(now) };
+        let pending =
+            Pending { notification: Arc::new(notification), attempts: 0, perhaps_taken, stage: Stage::Waiting(now) };
         partition.pending.insert(place.offset, pending);
     }
 
@@ -117,25 +121,56 @@ impl Queue {
     }
 
     /// Notes that a try failed and the next may be made at `at`.
-    pub fn retry(&mut self, place: &Place, at: Instant) {
+    pub fn retry(&mut self, place: &Place, perhaps_taken: bool, at: Instant) {
         let pending = self.partitions.get_mut(&place.at).and_then(|partition| partition.pending.get_mut(&place.offset));
         if let Some(pending) = pending {
             pending.attempts += 1;
+            pending.perhaps_taken |= perhaps_taken;
             pending.stage = Stage::Waiting(at);
         }
     }
 
-    /// Notes that the receiver wants nothing before `until`.
-    pub fn be_quiet(&mut self, until: Instant) {
-        self.quiet_until = Some(self.quiet_until.map_or(until, |known| known.max(until)));
+    /// Lets everything that waits for its next try be tried now.
+    pub fn hurry(&mut self, now: Instant) {
+        for pending in self.partitions.values_mut().flat_map(|partition| partition.pending.values_mut()) {
+            if let Stage::Waiting(at) = pending.stage {
+                pending.stage = Stage::Waiting(at.min(now));
+            }
+        }
+    }
+
+    /// What need not be told of a group that nobody was told of yet, and whose end waits already: everything up to and
+    /// with that end. None of it when the receiver may have any of it, or takes it right now.
+    pub fn needless(&self, at: &TopicPartition, group: &str) -> Vec<Place> {
+        let Some(partition) = self.partitions.get(at) else { return Vec::new() };
+        let mut places = Vec::new();
+        let mut to_the_end = 0;
+        for (offset, pending) in &partition.pending {
+            if pending.notification.group_key != group {
+                continue;
+            }
+            if pending.perhaps_taken || pending.stage == Stage::Tried {
+                break;
+            }
+            places.push(Place { at: at.clone(), offset: *offset });
+            if pending.notification.status == BreachStatus::Resolved {
+                to_the_end = places.len();
+            }
+        }
+        places.truncate(to_the_end);
+        // An end alone is told: who was told of the beginning may not be known here.
+        if places.len() < 2 { Vec::new() } else { places }
+    }
+
+    /// Whether everything before this offset is settled.
+    pub fn is_settled(&self, partition: i32, offset: i64) -> bool {
+        let of = self.partitions.iter().find(|(at, _)| at.partition == partition);
+        of.is_some_and(|(_, partition)| offset < partition.progress.next)
     }
 
     /// What is to be tried now, at most `limit`; from here on it counts as tried.
     pub fn start(&mut self, now: Instant, limit: usize) -> Vec<Job> {
         let mut jobs = Vec::new();
-        if self.quiet_until.is_some_and(|until| now < until) {
-            return jobs;
-        }
         for (at, partition) in &mut self.partitions {
             let mut groups = HashSet::new();
             for (offset, pending) in &mut partition.pending {
@@ -169,7 +204,7 @@ impl Queue {
                 earliest = Some(earliest.map_or(since, |known| known.min(since)));
             }
         }
-        earliest.map(|due| self.quiet_until.map_or(due, |until| due.max(until)))
+        earliest
     }
 
     /// Notifications that are not settled.
@@ -231,7 +266,7 @@ mod tests {
         queue.assign([(at(), Progress { next: 10, settled: [12].into() })]);
         for (offset, group) in groups {
             assert!(queue.read(&place(*offset)));
-            queue.push(place(*offset), notification(group), now);
+            queue.push(place(*offset), notification(group), false, now);
         }
         queue
     }
@@ -255,7 +290,7 @@ mod tests {
         queue.settle(&place(13));
         assert_eq!(committed(&mut queue), (10, "settled:12-13".to_owned()));
         let later = now + Duration::from_secs(1);
-        queue.retry(&place(10), later);
+        queue.retry(&place(10), false, later);
         assert_eq!(started(&mut queue, now), [] as [i64; 0], "11 waits for 10");
         assert_eq!(queue.next_start(), Some(later), "11 is due by the clock, but held back by its group");
         assert_eq!(started(&mut queue, later), [10]);
@@ -275,21 +310,48 @@ mod tests {
         assert!(!queue.read(&place(9)), "before the committed offset");
         assert!(queue.read(&place(11)));
         assert!(!queue.read(&place(12)), "settled out of turn");
-        queue.push(place(11), notification("a"), now);
+        queue.push(place(11), notification("a"), false, now);
         queue.settle(&place(11));
         assert_eq!(committed(&mut queue), (13, String::new()));
     }
 
     #[test]
-    fn nothing_is_tried_while_the_receiver_wants_quiet() {
+    fn what_was_settled_out_of_turn_is_committed_again_after_a_restart() {
+        let mut queue = queue(&[], Instant::now());
+        assert_eq!(committed(&mut queue), (10, "settled:12".to_owned()));
+    }
+
+    #[test]
+    fn what_waits_is_tried_at_once_when_it_has_become_possible() {
         let now = Instant::now();
         let mut queue = queue(&[(10, "a")], now);
-        let until = now + Duration::from_secs(30);
-        queue.be_quiet(until);
-        queue.be_quiet(now + Duration::from_secs(5));
-        assert_eq!(started(&mut queue, now + Duration::from_secs(29)), [] as [i64; 0]);
-        assert_eq!(queue.next_start(), Some(until));
-        assert_eq!(started(&mut queue, until), [10]);
+        assert_eq!(started(&mut queue, now), [10]);
+        queue.retry(&place(10), false, now + Duration::from_secs(60));
+        assert_eq!(started(&mut queue, now), [] as [i64; 0]);
+        queue.hurry(now);
+        assert_eq!(started(&mut queue, now), [10]);
+    }
+
+    #[test]
+    fn an_alarm_nobody_has_is_not_told_once_its_end_waits() {
+        let now = Instant::now();
+        let over = |group| Notification { status: BreachStatus::Resolved, ..notification(group) };
+        let needless = |queue: &Queue| -> Vec<i64> {
+            queue.needless(&at(), "a").into_iter().map(|place| place.offset).collect()
+        };
+        let mut queue = queue(&[(10, "a"), (11, "b"), (13, "a")], now);
+        assert!(needless(&queue).is_empty(), "it is not over");
+        assert!(queue.read(&place(14)));
+        queue.push(place(14), over("a"), false, now);
+        assert!(queue.read(&place(15)));
+        queue.push(place(15), notification("a"), false, now);
+        assert_eq!(needless(&queue), [10, 13, 14], "and what begins anew is told");
+        assert_eq!(started(&mut queue, now), [10, 11]);
+        assert!(needless(&queue).is_empty(), "it may be taken right now");
+        queue.retry(&place(10), false, now);
+        assert_eq!(needless(&queue), [10, 13, 14]);
+        queue.retry(&place(10), true, now);
+        assert!(needless(&queue).is_empty(), "it may have been taken");
     }
 
     #[test]

@@ -16,15 +16,16 @@ use telemetry_schemas::{EventTime, Millis, alert::Notification};
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{
+    attempt::{Attempt, Finished, Outcome},
+    gate::Pass,
+    line::{Line, Lines},
     progress::Progress,
     queue::{Job, Place, Queue, backoff},
+    receipts::Receipts,
+    trouble::Confession,
 };
 use crate::{
-    group::codec::HEADER_RECEIVER,
-    message::Messages,
-    metrics::AlerterMetrics,
-    receivers::{DeliveryError, Receiver},
-    route::Routes,
+    group::codec::HEADER_RECEIVER, message::Messages, metrics::AlerterMetrics, receivers::DeliveryError, route::Routes,
     wire::Wire,
 };
 
@@ -34,15 +35,18 @@ const MAX_WAITING: usize = 1_000;
 const WORK: Duration = Duration::from_millis(800);
 /// At the end of the process: how long what is under way may take to be answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
+/// How often receipts that nobody needs any more are looked for.
+const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(10);
 /// Label of notifications for receivers that are no more.
 const OTHER: &str = "other";
 
 /// What a sink is made of.
 pub struct Parts {
-    pub name: String,
+    pub line: Arc<Line>,
+    pub lines: Arc<Lines>,
+    pub receipts: Arc<Receipts>,
     pub group: String,
-    pub receiver: Arc<dyn Receiver>,
     pub log: Arc<dyn Log>,
     pub wire: Wire,
     pub messages: Messages,
@@ -59,27 +63,31 @@ pub struct DeliverySink {
     parts: Parts,
     queue: Queue,
     running: JoinSet<Finished>,
-}
-
-/// A try that has ended.
-struct Finished {
-    job: Job,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    Delivered,
-    Expired,
-    Failed(DeliveryError),
+    /// When a gate that is closed may open.
+    wake: Option<Instant>,
+    /// Another stands in for the receiver.
+    is_stood_in_for: bool,
+    tidied: Instant,
 }
 
 impl DeliverySink {
     pub fn new(parts: Parts) -> Self {
-        Self { parts, queue: Queue::default(), running: JoinSet::new() }
+        Self {
+            parts,
+            queue: Queue::default(),
+            running: JoinSet::new(),
+            wake: None,
+            is_stood_in_for: false,
+            tidied: Instant::now(),
+        }
+    }
+
+    fn name(&self) -> &str {
+        &self.parts.line.name
     }
 
     fn count(&self, outcome: &str) {
-        self.parts.metrics.deliveries.with_label_values(&[self.parts.name.as_str(), outcome]).inc();
+        self.parts.metrics.deliveries.with_label_values(&[self.name(), outcome]).inc();
     }
 
     /// Reads what the records are; decoding may wait for the schema registry.
@@ -98,18 +106,15 @@ impl DeliverySink {
             records.into_iter().map(read).collect::<Vec<_>>()
         };
         let decoded = tokio::task::spawn_blocking(decode).await.map_err(|error| SinkError::Fatal(error.to_string()))?;
-        let now = Instant::now();
         for (place, notification) in decoded {
             match notification {
-                Ok(notification) if notification.receiver == self.parts.name => {
-                    self.queue.push(place, notification, now);
-                }
+                Ok(notification) if notification.receiver == self.name() => self.accept(place, notification),
                 Ok(notification) => {
                     self.look_after(&notification.receiver);
                     self.queue.settle(&place);
                 }
                 Err(poison) => {
-                    tracing::error!(receiver = self.parts.name, place = %place.at, offset = place.offset, %poison,
+                    tracing::error!(receiver = self.name(), place = %place.at, offset = place.offset, %poison,
                         "a notification cannot be read");
                     self.count("undecodable");
                     self.queue.settle(&place);
@@ -119,9 +124,43 @@ impl DeliverySink {
         Ok(())
     }
 
+    /// Queues a notification that is ours, unless it was settled in an earlier life.
+    fn accept(&mut self, place: Place, notification: Notification) {
+        let receipt = self.parts.receipts.get(&notification.group_key);
+        if receipt.as_ref().is_some_and(|receipt| receipt.covers(&place, notification.created_at)) {
+            self.queue.settle(&place);
+            return;
+        }
+        // Somebody died between the try and its record.
+        let trying = receipt.and_then(|receipt| receipt.trying);
+        let perhaps_taken = trying.as_deref() == Some(notification.notification_id.as_str());
+        if perhaps_taken {
+            tracing::warn!(receiver = self.name(), notification = notification.notification_id,
+                "a notification may have been delivered before a crash, and is sent again");
+            self.count("redelivered");
+        }
+        let group = notification.group_key.clone();
+        self.queue.push(place.clone(), notification, perhaps_taken, Instant::now());
+        self.drop_needless(&place.at, &group);
+    }
+
+    /// Settles alarms that nobody was told of and that are over.
+    fn drop_needless(&mut self, at: &TopicPartition, group: &str) {
+        let was_told = self.parts.receipts.get(group).is_some_and(|receipt| !receipt.told.is_empty());
+        if was_told {
+            return;
+        }
+        for place in self.queue.needless(at, group) {
+            tracing::info!(receiver = self.name(), group, reason = "resolved_before_delivered",
+                "a notification is not delivered");
+            self.count("resolved_before_delivered");
+            self.queue.settle(&place);
+        }
+    }
+
     fn is_ours(&self, record: &Record) -> bool {
         match record.as_ref().header(HEADER_RECEIVER).map(std::str::from_utf8) {
-            Some(Ok(receiver)) if receiver != self.parts.name => {
+            Some(Ok(receiver)) if receiver != self.name() => {
                 self.look_after(receiver);
                 false
             }
@@ -138,65 +177,150 @@ impl DeliverySink {
     }
 
     fn start_due(&mut self) {
-        let limit = self.parts.receiver.concurrency().saturating_sub(self.running.len());
-        for job in self.queue.start(Instant::now(), limit) {
-            let age = EventTime(service_kit::clock::now_ms()).since(job.notification.created_at);
-            let is_expired = age > self.parts.max_age;
-            let (receiver, messages) = (self.parts.receiver.clone(), self.parts.messages.clone());
-            self.running.spawn(async move {
-                let outcome = if is_expired { Outcome::Expired } else { try_once(&*receiver, &messages, &job).await };
-                Finished { job, outcome }
-            });
+        self.wake = None;
+        while self.queue.len() > self.running.len() {
+            let now = Instant::now();
+            let Some(line) = self.open_line(now) else { return };
+            let Some(job) = self.queue.start(now, 1).pop() else {
+                line.gate.lock().give_back(now);
+                return;
+            };
+            self.start(job, line);
         }
     }
 
-    fn finish(&mut self, Finished { job, outcome }: Finished) {
-        let name = self.parts.name.clone();
+    fn start(&mut self, job: Job, line: Arc<Line>) {
+        let parts = &self.parts;
+        let attempt = Attempt {
+            job,
+            line,
+            lines: parts.lines.clone(),
+            receipts: parts.receipts.clone(),
+            messages: parts.messages.clone(),
+            max_age: parts.max_age,
+        };
+        self.running.spawn(attempt.run());
+    }
+
+    /// The receiver that may be told something now; when there is none, notes when there may be one.
+    fn open_line(&mut self, now: Instant) -> Option<Arc<Line>> {
+        let own = self.parts.line.clone();
+        if self.running.len() >= own.receiver.concurrency() {
+            return None;
+        }
+        let (pass, stand_in_from) = {
+            let mut gate = own.gate.lock();
+            (gate.take(now), gate.stand_in_from())
+        };
+        let closed_until = match pass {
+            Pass::Go => return Some(own),
+            Pass::Wait(until) | Pass::Closed(until) => until,
+        };
+        self.wake = Some(closed_until);
+        let fallback = own.fallback.as_deref().and_then(|name| self.parts.lines.get(name))?;
+        let stand_in_from = stand_in_from?;
+        if now < stand_in_from {
+            self.wake = Some(closed_until.min(stand_in_from));
+            return None;
+        }
+        if !std::mem::replace(&mut self.is_stood_in_for, true) {
+            self.queue.hurry(now);
+        }
+        let pass = fallback.gate.lock().take(now);
+        match pass {
+            Pass::Go => Some(fallback),
+            Pass::Wait(until) | Pass::Closed(until) => {
+                self.wake = Some(closed_until.min(until));
+                None
+            }
+        }
+    }
+
+    fn finish(&mut self, Finished { job, line, outcome }: Finished) {
+        let name = self.name().to_owned();
         let (group, id) = (&job.notification.group_key, &job.notification.notification_id);
         match outcome {
             Outcome::Delivered => {
-                self.count("delivered");
+                self.works(&line);
+                self.count(if line.name == name { "delivered" } else { "fallback" });
                 let delay = EventTime(service_kit::clock::now_ms()).since(job.notification.created_at);
                 self.parts.metrics.delay.with_label_values(&[&name]).observe(delay.0.max(0) as f64 / 1_000.0);
-                tracing::debug!(receiver = name, group, notification = id, "a notification was delivered");
-                self.parts.health.healthy();
+                tracing::debug!(receiver = name, by = line.name, group, notification = id, "a notification was delivered");
+            }
+            Outcome::Needless => {
+                line.gate.lock().give_back(Instant::now());
+                tracing::info!(receiver = name, group, notification = id, reason = "resolved_before_delivered",
+                    "a notification is not delivered");
+                self.count("resolved_before_delivered");
             }
             Outcome::Expired => {
-                tracing::error!(
-                    receiver = name,
-                    group,
-                    notification = id,
-                    "a notification was too old to be delivered"
-                );
+                line.gate.lock().give_back(Instant::now());
+                tracing::error!(receiver = name, group, notification = id, "a notification was too old to be delivered");
                 self.count("expired");
             }
-            Outcome::Failed(DeliveryError::Refused { why }) => {
-                tracing::error!(receiver = name, group, notification = id, why, "a notification was refused");
+            Outcome::Failed(by, DeliveryError::Refused { why }) => {
+                self.works(&by);
+                tracing::error!(receiver = name, by = by.name, group, notification = id, why, "a notification was refused");
                 self.count("failed");
                 self.parts.health.degraded(format!("the last notification was refused: {why}"));
             }
-            Outcome::Failed(DeliveryError::Retry { why, after }) => {
-                self.count("retried");
-                let attempts = job.attempts + 1;
-                let now = Instant::now();
-                let pause = backoff(attempts, rand::rng().random());
-                if let Some(after) = after {
-                    self.queue.be_quiet(now + after);
+            Outcome::Failed(by, DeliveryError::Retry { why, after, perhaps_taken }) => {
+                by.gate.lock().failed(Instant::now(), after);
+                self.later(&job, &by, &why, after, perhaps_taken);
+                return;
+            }
+            Outcome::Failed(by, DeliveryError::Dead { why }) => {
+                if by.gate.lock().died(Instant::now()) {
+                    self.confess(by.clone(), why.clone());
                 }
-                tracing::warn!(
-                    receiver = name,
-                    group,
-                    notification = id,
-                    attempts,
-                    why,
-                    "a notification was not delivered and will be tried again"
-                );
-                self.queue.retry(&job.place, now + after.unwrap_or(pause));
-                self.parts.health.degraded(format!("{} notifications wait: {why}", self.queue.len()));
+                self.later(&job, &by, &why, Some(Duration::ZERO), false);
                 return;
             }
         }
         self.queue.settle(&job.place);
+    }
+
+    /// The receiver has answered.
+    fn works(&mut self, line: &Arc<Line>) {
+        let is_back = line.gate.lock().answered();
+        if line.name == self.name() {
+            self.parts.health.healthy();
+            self.is_stood_in_for = false;
+        }
+        if is_back {
+            self.queue.hurry(Instant::now());
+        }
+        if line.trouble.lock().is_some() {
+            tokio::spawn(self.confession().ends(line.clone()));
+        }
+    }
+
+    fn later(&mut self, job: &Job, by: &Arc<Line>, why: &str, after: Option<Duration>, perhaps_taken: bool) {
+        self.count("retried");
+        let attempts = job.attempts + 1;
+        let now = Instant::now();
+        let pause = backoff(attempts, rand::rng().random());
+        let (receiver, group) = (self.name().to_owned(), &job.notification.group_key);
+        tracing::warn!(receiver, by = by.name, group, notification = job.notification.notification_id, attempts, why,
+            "a notification was not delivered and will be tried again");
+        self.queue.retry(&job.place, perhaps_taken, now + after.unwrap_or(pause));
+        self.drop_needless(&job.place.at, group);
+        self.parts.health.degraded(format!("{} notifications wait: {why}", self.queue.len()));
+        let fails_for_long = by.gate.lock().stand_in_from().is_some_and(|at| at <= now);
+        if fails_for_long {
+            self.confess(by.clone(), why.to_owned());
+        }
+    }
+
+    fn confess(&self, line: Arc<Line>, why: String) {
+        if line.trouble.lock().is_none() {
+            tokio::spawn(self.confession().begins(line, why));
+        }
+    }
+
+    fn confession(&self) -> Confession {
+        let max_age = Duration::from_millis(self.parts.max_age.0.unsigned_abs());
+        Confession { lines: self.parts.lines.clone(), messages: self.parts.messages.clone(), max_age }
     }
 
     /// Delivers until nothing can be done, or some time has passed.
@@ -207,12 +331,12 @@ impl DeliverySink {
                 return self.last_answers().await;
             }
             self.start_due();
-            let wake = self.queue.next_start().map(tokio::time::Instant::from_std);
+            let due = self.queue.next_start();
+            let wake = due.map(|due| self.wake.map_or(due, |wake| wake.max(due))).map(tokio::time::Instant::from_std);
             if self.running.is_empty() && wake.is_none_or(|wake| wake >= until) {
                 return;
             }
-            // With something under way, what is due waits for its turn.
-            let next = if self.running.is_empty() { wake.map_or(until, |wake| wake.min(until)) } else { until };
+            let next = wake.filter(|wake| *wake > tokio::time::Instant::now()).map_or(until, |wake| wake.min(until));
             tokio::select! {
                 Some(finished) = self.running.join_next() => match finished {
                     Ok(finished) => self.finish(finished),
@@ -239,19 +363,22 @@ impl DeliverySink {
             }
         };
         if timeout(LAST_ANSWERS, answers).await.is_err() {
-            tracing::warn!(receiver = self.parts.name, "deliveries under way were given up; they will be sent again");
+            tracing::warn!(receiver = self.name(), "deliveries under way were given up; they will be sent again");
         }
     }
-}
 
-async fn try_once(receiver: &dyn Receiver, messages: &Messages, job: &Job) -> Outcome {
-    let message = match messages.message(&job.notification) {
-        Ok(message) => message,
-        Err(error) => return Outcome::Failed(DeliveryError::Refused { why: format!("a template failed: {error}") }),
-    };
-    match receiver.deliver(&message).await {
-        Ok(()) => Outcome::Delivered,
-        Err(error) => Outcome::Failed(error),
+    fn tidy(&mut self) {
+        if self.tidied.elapsed() >= TIDY_INTERVAL {
+            self.tidied = Instant::now();
+            let queue = &self.queue;
+            let now = EventTime(service_kit::clock::now_ms());
+            // What was settled at the last look is committed by now.
+            self.parts.receipts.tidy(now, |receipt| {
+                now.0 - receipt.written_at > 2 * TIDY_INTERVAL.as_millis() as i64
+                    && queue.is_settled(receipt.partition, receipt.offset)
+            });
+            self.parts.metrics.receipts.with_label_values(&[self.name()]).set(self.parts.receipts.len() as i64);
+        }
     }
 }
 
@@ -259,17 +386,21 @@ async fn try_once(receiver: &dyn Receiver, messages: &Messages, job: &Job) -> Ou
 impl Sink for DeliverySink {
     async fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, Position)>, SinkError> {
         let (log, group, of) = (self.parts.log.clone(), self.parts.group.clone(), partitions.to_vec());
-        let places = tokio::task::spawn_blocking(move || left_off(&*log, &group, &of))
-            .await
-            .map_err(|error| SinkError::Fatal(error.to_string()))?
-            .map_err(|error| {
-                if error.is_retriable() {
-                    SinkError::Unavailable(error.to_string())
-                } else {
-                    SinkError::Fatal(error.to_string())
-                }
-            })?;
+        let receipts = self.parts.receipts.clone();
         self.running = JoinSet::new();
+        let places = tokio::task::spawn_blocking(move || {
+            receipts.load(EventTime(service_kit::clock::now_ms()))?;
+            left_off(&*log, &group, &of)
+        })
+        .await
+        .map_err(|error| SinkError::Fatal(error.to_string()))?
+        .map_err(|error| {
+            if error.is_retriable() {
+                SinkError::Unavailable(error.to_string())
+            } else {
+                SinkError::Fatal(error.to_string())
+            }
+        })?;
         self.queue.assign(places.clone());
         Ok(places.into_iter().map(|(at, progress)| (at, Position::Offset(progress.next))).collect())
     }
@@ -289,11 +420,13 @@ impl Sink for DeliverySink {
         }
         self.take_in(batch).await?;
         self.work().await;
+        self.tidy();
         Ok(self.queue.take_progress())
     }
 
     async fn tick(&mut self) -> Result<Vec<NextOffset>, SinkError> {
         self.work().await;
+        self.tidy();
         Ok(self.queue.take_progress())
     }
 }

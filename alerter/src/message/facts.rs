@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use telemetry_schemas::{BreachReason, BreachStatus, EventTime, Millis, TtfBreach, alert::Notification};
+use telemetry_schemas::{BreachKind, BreachReason, BreachStatus, EventTime, Millis, TtfBreach, alert::Notification};
 
 use super::{Naming, clip};
 
 /// Characters of an id or a value in a text.
 const MAX_VALUE: usize = 80;
+/// Characters of what an alert that is no user's says.
+const MAX_NOTE: usize = 400;
 /// Segments that are shown.
 const MAX_SEGMENTS: usize = 12;
+/// Stages and segment values that are counted in a group of several.
+const MAX_COUNTS: usize = 5;
 
 /// What a notification is about.
 #[derive(Debug, Serialize)]
@@ -26,6 +30,16 @@ pub struct Facts {
     pub is_personal: bool,
     /// How many are late now.
     pub late: usize,
+    /// Firing alerts that are not listed, for want of room.
+    pub left_out: i64,
+    /// Where those are who are late now, most first.
+    pub stages: Vec<Count>,
+    /// `plan=team` and the like of those who are late now, most first.
+    pub segments: Vec<Count>,
+    pub acknowledged_by: Option<String>,
+    pub assigned_to: Option<String>,
+    /// Where people reach this installation.
+    pub external_url: Option<String>,
     /// What else will be told; filled in from its own template.
     pub changes: String,
     pub people: Vec<PersonFacts>,
@@ -33,10 +47,23 @@ pub struct Facts {
     at: EventTime,
 }
 
-/// What is known of one user's attempt, by one breach.
+/// How often something is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Count {
+    pub name: String,
+    pub count: usize,
+}
+
+/// What is known of one user's attempt, by one breach; or of an alert that is no user's.
 #[derive(Debug, Clone, Serialize)]
 pub struct PersonFacts {
     pub user: String,
+    /// What an alert says that is no user's; `None` for a missed deadline.
+    pub note: Option<String>,
+    /// Where the journey is to be seen.
+    pub journey_url: Option<String>,
+    /// What to do about it.
+    pub runbook_url: Option<String>,
     /// `None` for the default attempt.
     pub attempt: Option<String>,
     pub level: &'static str,
@@ -68,12 +95,23 @@ impl Facts {
             repeat,
             is_personal: ["user_id", "attempt"].iter().all(|label| notification.labels.contains_key(*label)),
             late: 0,
+            left_out: notification.left_out,
+            stages: Vec::new(),
+            segments: Vec::new(),
+            acknowledged_by: notification.acknowledged_by.clone(),
+            assigned_to: notification.assigned_to.clone(),
+            external_url: naming.external_url.clone(),
             changes: String::new(),
             people: Vec::new(),
             at,
         };
-        facts.people = worst(&notification.alerts).into_iter().map(|breach| facts.person(breach, naming)).collect();
-        facts.late = facts.people.iter().filter(|person| person.reason.is_none()).count();
+        let worst = worst(&notification.alerts);
+        facts.people = worst.iter().map(|breach| facts.person(breach, naming)).collect();
+        let firing: Vec<_> = worst.into_iter().filter(|breach| breach.status == BreachStatus::Firing).collect();
+        facts.late = firing.len() + usize::try_from(notification.left_out).unwrap_or_default();
+        facts.stages = counts(firing.iter().filter_map(|breach| breach.current_stage.clone()));
+        let segments = firing.iter().flat_map(|breach| &breach.segments);
+        facts.segments = counts(segments.map(|(name, value)| format!("{name}={value}")));
         facts
     }
 
@@ -83,6 +121,9 @@ impl Facts {
         let known_at = if is_over { breach.detected_at } else { self.at };
         PersonFacts {
             user: clip(&naming.user(&breach.tenant, &breach.user_id), MAX_VALUE),
+            note: note(breach),
+            journey_url: None,
+            runbook_url: None,
             attempt: (!breach.attempt.is_empty()).then(|| clip(&breach.attempt, MAX_VALUE)),
             level: breach.level.as_str(),
             status: breach.status.as_str(),
@@ -98,13 +139,30 @@ impl Facts {
     }
 }
 
+/// What an alert that is no user's says of itself.
+fn note(breach: &TtfBreach) -> Option<String> {
+    if !is_nobodys(breach) {
+        return None;
+    }
+    let said = breach.annotations.get("summary").map_or("an alert without a summary", String::as_str);
+    Some(clip(said, MAX_NOTE))
+}
+
+/// Whether it is about a cohort, the product or this installation.
+pub fn is_nobodys(breach: &TtfBreach) -> bool {
+    matches!(breach.kind, BreachKind::Cohort | BreachKind::Application | BreachKind::Pipeline)
+}
+
+/// What alerts are told apart by in a message.
+type Whose<'a> = (&'a str, &'a str, &'a BTreeMap<String, String>);
+
 /// One breach per user and attempt: firing before resolved, then the highest level. In the order they came.
 fn worst(breaches: &[TtfBreach]) -> Vec<&TtfBreach> {
-    let mut order: Vec<(&str, &str)> = Vec::new();
-    let mut by_attempt: BTreeMap<(&str, &str), &TtfBreach> = BTreeMap::new();
+    let mut order: Vec<Whose<'_>> = Vec::new();
+    let mut by_attempt: BTreeMap<Whose<'_>, &TtfBreach> = BTreeMap::new();
     let weight = |breach: &TtfBreach| (breach.status == BreachStatus::Firing, breach.level);
     for breach in breaches {
-        let whose = (breach.user_id.as_str(), breach.attempt.as_str());
+        let whose = (breach.user_id.as_str(), breach.attempt.as_str(), &breach.labels);
         by_attempt
             .entry(whose)
             .and_modify(|known| {
@@ -118,6 +176,20 @@ fn worst(breaches: &[TtfBreach]) -> Vec<&TtfBreach> {
             });
     }
     order.into_iter().map(|whose| by_attempt[&whose]).collect()
+}
+
+/// The names that come most often.
+fn counts(names: impl Iterator<Item = String>) -> Vec<Count> {
+    let mut by_name: BTreeMap<String, usize> = BTreeMap::new();
+    for name in names {
+        *by_name.entry(name).or_default() += 1;
+    }
+    let mut counts: Vec<_> =
+        by_name.into_iter().map(|(name, count)| Count { name: clip(&name, MAX_VALUE), count }).collect();
+    // Stable: equal counts stay in the order of their names.
+    counts.sort_by_key(|count| std::cmp::Reverse(count.count));
+    counts.truncate(MAX_COUNTS);
+    counts
 }
 
 fn reason(reason: Option<BreachReason>) -> &'static str {

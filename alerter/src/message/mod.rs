@@ -4,7 +4,10 @@
 //! what else will be told. Users are named as the policy says, in texts and labels alike.
 
 mod facts;
+mod internal;
 mod render;
+mod sample;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +16,12 @@ use std::sync::Arc;
 use service_kit::config::{HumanDuration, Secret};
 use telemetry_schemas::{BreachLevel, BreachStatus, EventTime, alert::Notification};
 
-use self::{facts::Facts, render::Templates};
+pub use self::{
+    internal::Trouble,
+    sample::{notification_of, samples},
+    templates::{TemplateError, Templates},
+};
+use self::{facts::Facts, render::Renderer};
 use crate::{
     config::{AlerterConfig, UserIds},
     route::{self, Labels, Routes},
@@ -33,11 +41,19 @@ pub struct Message {
     pub reason: String,
     pub group_labels: Labels,
     pub external_url: Option<String>,
+    pub created_at: EventTime,
     pub alerts: Vec<Alert>,
+    /// Firing alerts that are not among them, for want of room.
+    pub left_out: usize,
     pub people: Vec<Person>,
     /// All of it in one line.
     pub line: String,
+    /// What has happened, in a few words, for a pager.
+    pub headline: String,
     pub slack: SlackTexts,
+    pub email: EmailTexts,
+    /// Whether people can acknowledge or silence it: it is about an alert group.
+    pub is_actionable: bool,
 }
 
 /// One breach.
@@ -58,27 +74,46 @@ pub struct Alert {
 pub struct Person {
     /// In Slack's mark-up.
     pub slack: String,
+    pub journey_url: Option<String>,
+    pub runbook_url: Option<String>,
+    pub stage: Option<String>,
+    pub segments: String,
+    pub late: String,
+}
+
+/// A mail.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmailTexts {
+    /// The same for all messages of a group.
+    pub subject: String,
+    pub text: String,
+    pub html: String,
 }
 
 /// Texts in Slack's mark-up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SlackTexts {
     pub title: String,
+    /// How many there are, where they are, in which segments; `None` when there is only one.
+    pub overview: Option<String>,
     pub footer: String,
     /// For where blocks are not shown.
     pub fallback: String,
+    /// What has changed since the group's last message, for its thread.
+    pub update: String,
 }
 
-/// How users are named.
+/// How users are named, and where this installation is.
 #[derive(Debug, Clone)]
 pub struct Naming {
     policy: UserIds,
     key: Option<Secret>,
+    external_url: Option<String>,
 }
 
 impl Naming {
-    pub fn new(policy: UserIds, key: Option<Secret>) -> Self {
-        Self { policy, key }
+    pub fn new(policy: UserIds, key: Option<Secret>, external_url: Option<String>) -> Self {
+        Self { policy, key, external_url: external_url.map(|url| url.trim_end_matches('/').to_owned()) }
     }
 
     /// The user's name in messages.
@@ -103,19 +138,31 @@ pub struct Messages {
 }
 
 impl Messages {
+    /// Compiles the templates and tries each of them on notifications of every kind.
+    ///
     /// # Errors
-    /// When a template is damaged, which a test rules out.
-    pub fn new(config: &AlerterConfig, routes: Arc<Routes>) -> Result<Self, minijinja::Error> {
-        Ok(Self {
-            templates: Arc::new(Templates::new()?),
+    /// The first template that is damaged, or cannot say something, with its line.
+    pub fn new(config: &AlerterConfig, routes: Arc<Routes>) -> Result<Self, TemplateError> {
+        let templates = Templates::load(
+            config.templates.as_deref(),
+            config.journey_url.as_deref(),
+            config.runbook_url.as_deref(),
+        )?;
+        let messages = Self {
+            templates: Arc::new(templates),
             routes,
-            naming: Naming::new(config.user_ids, config.user_id_key.clone()),
+            naming: Naming::new(config.user_ids, config.user_id_key.clone(), config.external_url.clone()),
             external_url: config.external_url.clone(),
-        })
+        };
+        for sample in samples() {
+            messages.message(&sample)?;
+        }
+        messages.trouble(&Trouble::sample())?;
+        Ok(messages)
     }
 
     /// The notification in words.
-    pub fn message(&self, notification: &Notification) -> Result<Message, minijinja::Error> {
+    pub fn message(&self, notification: &Notification) -> Result<Message, TemplateError> {
         let repeat = notification
             .alerts
             .first()
@@ -123,9 +170,9 @@ impl Messages {
             .map_or(self.routes.root_timing(), |routed| routed.timing)
             .repeat_interval
             .map(|interval| HumanDuration::from_millis(interval.0).to_string());
+        let renderer = Renderer { templates: &self.templates, naming: &self.naming };
         let mut facts = Facts::new(notification, &self.naming, repeat);
-        let templates = &self.templates;
-        facts.changes = templates.changes(&facts)?;
+        renderer.complete(&mut facts)?;
         Ok(Message {
             notification_id: notification.notification_id.clone(),
             group_key: notification.group_key.clone(),
@@ -137,10 +184,15 @@ impl Messages {
             reason: notification.reason.clone(),
             group_labels: self.group_labels(notification),
             external_url: self.external_url.clone(),
-            alerts: templates.alerts(notification, &facts, &self.naming)?,
-            people: templates.people(&facts)?,
-            line: templates.line(&facts)?,
-            slack: templates.slack(&facts)?,
+            created_at: notification.created_at,
+            alerts: renderer.alerts(notification, &facts)?,
+            left_out: usize::try_from(notification.left_out).unwrap_or_default(),
+            people: renderer.people(&facts)?,
+            line: self.templates.render("line.jinja", &facts)?,
+            headline: self.templates.render("pagerduty_summary.jinja", &facts)?,
+            slack: renderer.slack(&facts)?,
+            email: renderer.email(&facts)?,
+            is_actionable: true,
         })
     }
 

@@ -1,109 +1,130 @@
-//! The templates, compiled once. What Slack would read as mark-up is escaped wherever it comes from.
+//! What the templates make of a notification.
 
-use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value, context};
-use serde::Serialize;
+use minijinja::{Value, context};
 use sha2::{Digest, Sha256};
-use telemetry_schemas::{BreachLevel, TtfBreach, alert::Notification};
+use telemetry_schemas::{BreachKind, BreachLevel, TtfBreach, alert::Notification};
 
 use super::{
-    Alert, Naming, Person, SlackTexts,
-    facts::{Facts, PersonFacts},
+    Alert, EmailTexts, Naming, Person, SlackTexts, clip,
+    facts::{Facts, PersonFacts, is_nobodys},
+    templates::{JOURNEY_URL, RUNBOOK_URL, TemplateError, Templates, is_link},
 };
 use crate::route::{self, Labels};
 
-const TEMPLATES: [(&str, &str); 8] = [
-    ("changes.jinja", include_str!("../../templates/changes.jinja")),
-    ("line.jinja", include_str!("../../templates/line.jinja")),
-    ("summary.jinja", include_str!("../../templates/summary.jinja")),
-    ("description.jinja", include_str!("../../templates/description.jinja")),
-    ("slack_title.jinja", include_str!("../../templates/slack_title.jinja")),
-    ("slack_person.jinja", include_str!("../../templates/slack_person.jinja")),
-    ("slack_footer.jinja", include_str!("../../templates/slack_footer.jinja")),
-    ("slack_fallback.jinja", include_str!("../../templates/slack_fallback.jinja")),
-];
+/// Names of alerts, as Alertmanager's consumers expect one.
+const DEADLINE_MISSED: &str = "TtfDeadlineMissed";
+const COHORT_BEHIND: &str = "TtfCohortBehind";
+const APPLICATION: &str = "TtfApplicationTrouble";
+const PIPELINE: &str = "TtfPipelineTrouble";
 
-const SLACK: AutoEscape = AutoEscape::Custom("slack");
+/// Characters of an address.
+const MAX_URL: usize = 2_000;
 
-/// Name of the alerts of missed deadlines, as Alertmanager's consumers expect one.
-const ALERT_NAME: &str = "TtfDeadlineMissed";
-
-pub struct Templates {
-    environment: Environment<'static>,
+/// Puts facts into words.
+pub struct Renderer<'a> {
+    pub templates: &'a Templates,
+    pub naming: &'a Naming,
 }
 
-impl Templates {
-    pub fn new() -> Result<Self, minijinja::Error> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_auto_escape_callback(|name| if name.starts_with("slack_") { SLACK } else { AutoEscape::None });
-        environment.set_formatter(write_value);
-        for (name, source) in TEMPLATES {
-            environment.add_template(name, source)?;
+impl Renderer<'_> {
+    /// Fills in what the facts need templates for.
+    pub fn complete(&self, facts: &mut Facts) -> Result<(), TemplateError> {
+        facts.changes = self.templates.render("changes.jinja", &*facts)?;
+        let mut people = std::mem::take(&mut facts.people);
+        for person in &mut people {
+            self.link(facts, person)?;
         }
-        Ok(Self { environment })
+        facts.people = people;
+        Ok(())
     }
 
-    fn render(&self, name: &str, values: impl Serialize) -> Result<String, minijinja::Error> {
-        Ok(self.environment.get_template(name)?.render(values)?.trim().to_owned())
+    /// The addresses a person's part of the message leads to.
+    fn link(&self, facts: &Facts, person: &mut PersonFacts) -> Result<(), TemplateError> {
+        let values = context! {
+            // It is an address already, and stays one.
+            external_url => facts.external_url.clone().map(Value::from_safe_string),
+            tenant => facts.tenant,
+            journey => facts.journey,
+            user => person.user,
+            attempt => person.attempt.clone().unwrap_or_default(),
+            level => person.level,
+            stage => person.stage.clone().unwrap_or_default(),
+        };
+        let journey = self.templates.render_if_there(JOURNEY_URL, &values)?.or_else(|| facts.external_url.clone());
+        person.journey_url = journey.map(|url| clip(&url, MAX_URL)).filter(|url| is_link(url));
+        let runbook = self.templates.render_if_there(RUNBOOK_URL, &values)?;
+        person.runbook_url = runbook.map(|url| clip(&url, MAX_URL));
+        Ok(())
     }
 
-    pub fn changes(&self, facts: &Facts) -> Result<String, minijinja::Error> {
-        self.render("changes.jinja", facts)
-    }
-
-    pub fn line(&self, facts: &Facts) -> Result<String, minijinja::Error> {
-        self.render("line.jinja", facts)
-    }
-
-    pub fn people(&self, facts: &Facts) -> Result<Vec<Person>, minijinja::Error> {
-        let person =
-            |person: &PersonFacts| Ok(Person { slack: self.render("slack_person.jinja", context! { person, facts })? });
+    pub fn people(&self, facts: &Facts) -> Result<Vec<Person>, TemplateError> {
+        let person = |person: &PersonFacts| {
+            Ok(Person {
+                slack: self.templates.render("slack_person.jinja", context! { person, facts })?,
+                journey_url: person.journey_url.clone(),
+                runbook_url: person.runbook_url.clone(),
+                stage: person.stage.clone(),
+                segments: person.segments.clone(),
+                late: person.late.clone(),
+            })
+        };
         facts.people.iter().map(person).collect()
     }
 
-    pub fn slack(&self, facts: &Facts) -> Result<SlackTexts, minijinja::Error> {
+    pub fn slack(&self, facts: &Facts) -> Result<SlackTexts, TemplateError> {
         Ok(SlackTexts {
-            title: self.render("slack_title.jinja", facts)?,
-            footer: self.render("slack_footer.jinja", facts)?,
-            fallback: self.render("slack_fallback.jinja", facts)?,
+            title: self.templates.render("slack_title.jinja", facts)?,
+            overview: if facts.late > 1 { Some(self.templates.render("slack_overview.jinja", facts)?) } else { None },
+            footer: self.templates.render("slack_footer.jinja", facts)?,
+            fallback: self.templates.render("slack_fallback.jinja", facts)?,
+            update: self.templates.render("slack_update.jinja", facts)?,
         })
     }
 
-    pub fn alerts(
-        &self,
-        notification: &Notification,
-        facts: &Facts,
-        naming: &Naming,
-    ) -> Result<Vec<Alert>, minijinja::Error> {
-        let alert = |breach: &TtfBreach| {
-            let person = facts.person(breach, naming);
-            let values = context! { person => &person, facts };
-            let mut annotations = Labels::from([
-                ("summary".to_owned(), self.render("summary.jinja", &values)?),
-                ("description".to_owned(), self.render("description.jinja", &values)?),
-                ("deadline".to_owned(), person.deadline.clone()),
-                ("late".to_owned(), person.late.clone()),
-                ("signed_up_at".to_owned(), breach.signup_at.to_rfc3339()),
-            ]);
-            if let Some(stage) = &person.stage {
-                annotations.insert("stage".to_owned(), stage.clone());
-            }
-            if !person.segments.is_empty() {
-                annotations.insert("segments".to_owned(), person.segments.clone());
-            }
-            let labels = labels(breach, naming);
-            Ok(Alert {
-                status: breach.status,
-                due_at: breach.due_at,
-                detected_at: breach.detected_at,
-                fingerprint: fingerprint(&labels),
-                labels,
-                annotations,
-            })
-        };
-        notification.alerts.iter().map(alert).collect()
+    pub fn email(&self, facts: &Facts) -> Result<EmailTexts, TemplateError> {
+        Ok(EmailTexts {
+            subject: self.templates.render("email_subject.jinja", facts)?.split_whitespace().collect::<Vec<_>>().join(" "),
+            text: self.templates.render("email_text.jinja", facts)?,
+            html: self.templates.render("email_html.jinja", facts)?,
+        })
+    }
+
+    pub fn alerts(&self, notification: &Notification, facts: &Facts) -> Result<Vec<Alert>, TemplateError> {
+        notification.alerts.iter().map(|breach| self.alert(breach, facts)).collect()
+    }
+
+    fn alert(&self, breach: &TtfBreach, facts: &Facts) -> Result<Alert, TemplateError> {
+        let mut person = facts.person(breach, self.naming);
+        self.link(facts, &mut person)?;
+        let values = context! { person => &person, facts };
+        let mut annotations = Labels::from([
+            ("summary".to_owned(), self.templates.render("summary.jinja", &values)?),
+            ("description".to_owned(), self.templates.render("description.jinja", &values)?),
+        ]);
+        if is_nobodys(breach) {
+            let more = breach.annotations.iter().filter(|(name, _)| *name != "summary" && is_label(name));
+            annotations.extend(more.map(|(name, value)| (name.clone(), clip(value, 400))));
+        } else {
+            annotations.insert("deadline".to_owned(), person.deadline.clone());
+            annotations.insert("late".to_owned(), person.late.clone());
+            annotations.insert("signed_up_at".to_owned(), breach.signup_at.to_rfc3339());
+        }
+        let optional = [
+            ("stage", person.stage),
+            ("segments", Some(person.segments).filter(|segments| !segments.is_empty())),
+            ("journey_url", person.journey_url),
+            ("runbook_url", person.runbook_url),
+        ];
+        annotations.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        let labels = labels(breach, self.naming);
+        Ok(Alert {
+            status: breach.status,
+            due_at: breach.due_at,
+            detected_at: breach.detected_at,
+            fingerprint: fingerprint(&labels),
+            labels,
+            annotations,
+        })
     }
 }
 
@@ -114,13 +135,30 @@ fn labels(breach: &TtfBreach, naming: &Naming) -> Labels {
         BreachLevel::Critical | BreachLevel::Escalation => "critical",
         BreachLevel::Warning | BreachLevel::Unknown => "warning",
     };
-    let mut labels = route::labels(breach);
-    labels.insert("alertname".to_owned(), ALERT_NAME.to_owned());
+    let name = match breach.kind {
+        BreachKind::Cohort => COHORT_BEHIND,
+        BreachKind::Application => APPLICATION,
+        BreachKind::Pipeline => PIPELINE,
+        BreachKind::Deadline | BreachKind::Predicted | BreachKind::Unknown => DEADLINE_MISSED,
+    };
+    let mut labels = breach.labels.clone();
+    labels.retain(|name, _| is_label(name));
+    labels.extend(route::labels(breach));
+    labels.insert("alertname".to_owned(), name.to_owned());
     labels.insert("severity".to_owned(), severity.to_owned());
-    labels.insert("user_id".to_owned(), naming.user(&breach.tenant, &breach.user_id));
+    let user = if breach.user_id.is_empty() { String::new() } else { naming.user(&breach.tenant, &breach.user_id) };
+    labels.insert("user_id".to_owned(), user);
     // Alertmanager knows no empty labels.
     labels.retain(|_, value| !value.is_empty());
     labels
+}
+
+/// Whether Prometheus takes it as the name of a label.
+fn is_label(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !name.is_empty()
+        && !name.as_bytes()[0].is_ascii_digit()
+        && !name.starts_with("__")
 }
 
 fn fingerprint(labels: &Labels) -> String {
@@ -130,15 +168,4 @@ fn fingerprint(labels: &Labels) -> String {
         hash.update(part);
     }
     hex::encode(&hash.finalize()[..8])
-}
-
-/// Slack reads `&`, `<` and `>` as mark-up: <https://docs.slack.dev/messaging/formatting-message-text/#escaping>.
-fn write_value(out: &mut Output, state: &State, value: &Value) -> Result<(), minijinja::Error> {
-    if state.auto_escape() == SLACK && !value.is_safe() {
-        let text = value.to_string().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        // What a user sent stays plain text: no bold, no code, no new lines.
-        out.write_str(&text.replace(['*', '`', '~', '\n', '\r'], " "))?;
-        return Ok(());
-    }
-    minijinja::escape_formatter(out, state, value)
 }

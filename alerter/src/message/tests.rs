@@ -103,7 +103,7 @@ fn the_webhooks_body() {
 
 #[test]
 fn the_slack_body() {
-    let body = slack::body(&message("", &firing()), Some("#ttf"));
+    let body = slack::body(&message("", &firing()), Some("#ttf"), slack::Buttons::None);
     insta::assert_snapshot!(serde_json::to_string_pretty(&body).expect("JSON"));
 }
 
@@ -115,7 +115,7 @@ fn users_are_named_by_a_keyed_hash_unless_configured() {
             "{}{}{}",
             texts(&message),
             serde_json::to_string(&Body::new(&message, 0)).expect("JSON"),
-            slack::body(&message, None)
+            slack::body(&message, None, slack::Buttons::None)
         )
     };
     let hashed = everything("");
@@ -153,7 +153,7 @@ fn slack_messages_stay_within_slacks_limits() {
     let mut huge = notification(BreachLevel::Warning, BreachStatus::Firing, alerts);
     huge.journey.clone_from(&nasty);
     huge.tenant.clone_from(&nasty);
-    let body = slack::body(&message("user_ids: plain", &huge), None);
+    let body = slack::body(&message("user_ids: plain", &huge), None, slack::Buttons::None);
     crate::tests::strict::slack(&body);
     let blocks = body["blocks"].as_array().expect("blocks");
     assert!(blocks.len() >= 4, "some are shown: {}", blocks.len());

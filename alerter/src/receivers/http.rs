@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{Client, Response, StatusCode, header::RETRY_AFTER, redirect};
+use serde::Serialize;
 
 use super::DeliveryError;
 
@@ -11,7 +12,10 @@ use super::DeliveryError;
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
 /// At most this much of an answer is read.
-pub const MAX_ANSWER_BYTES: usize = 1_024;
+pub const MAX_ANSWER_BYTES: usize = 16 * 1_024;
+
+/// How we call ourselves.
+pub const AGENT: &str = concat!("ttf-alerter/", env!("CARGO_PKG_VERSION"));
 
 /// A client whose requests end after `timeout`. Redirects are not followed: what is sent is for one address only.
 pub fn client(timeout: Duration) -> anyhow::Result<Client> {
@@ -20,7 +24,7 @@ pub fn client(timeout: Duration) -> anyhow::Result<Client> {
     Ok(Client::builder()
         .timeout(timeout)
         .redirect(redirect::Policy::none())
-        .user_agent(concat!("ttf-alerter/", env!("CARGO_PKG_VERSION")))
+        .user_agent(AGENT)
         .build()?)
 }
 
@@ -32,23 +36,33 @@ pub fn accepted(sent: Result<Response, reqwest::Error>) -> Result<Response, Deli
         return Ok(response);
     }
     let why = format!("the receiver answered {}", status.as_u16());
-    if is_temporary(status) {
-        let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        return Err(DeliveryError::Retry { why, after: after.and_then(|text| retry_after(text, Timestamp::now())) });
-    }
-    Err(DeliveryError::Refused { why })
+    Err(match kind(status) {
+        Kind::Temporary => DeliveryError::later(why, wanted_pause(&response)),
+        Kind::Dead => DeliveryError::dead(why),
+        Kind::Refused => DeliveryError::refused(why),
+    })
 }
 
-/// Why there is no answer, or no whole one. Whether it was accepted is not known, so it is sent again.
+/// How long the receiver wants to be left alone.
+pub fn wanted_pause(response: &Response) -> Option<Duration> {
+    let after = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    retry_after(after, Timestamp::now())
+}
+
+/// Why there is no answer, or no whole one.
 pub fn unanswered(error: &reqwest::Error) -> DeliveryError {
-    let why = if error.is_timeout() {
-        "the receiver did not answer in time"
-    } else if error.is_connect() {
-        "the receiver cannot be reached"
+    if error.is_connect() {
+        DeliveryError::later("the receiver cannot be reached", None)
+    } else if error.is_timeout() {
+        DeliveryError::unknown("the receiver did not answer in time")
     } else {
-        "the connection broke"
-    };
-    DeliveryError::Retry { why: why.to_owned(), after: None }
+        DeliveryError::unknown("the connection broke")
+    }
+}
+
+/// JSON as people read it.
+pub fn pretty(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|error| format!("it cannot be written: {error}"))
 }
 
 /// The first [`MAX_ANSWER_BYTES`] of an answer.
@@ -65,9 +79,24 @@ pub async fn beginning(mut response: Response) -> Result<Vec<u8>, DeliveryError>
     Ok(bytes)
 }
 
-fn is_temporary(status: StatusCode) -> bool {
-    status.is_server_error()
-        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS)
+/// What a refusal says.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    /// It may pass.
+    Temporary,
+    /// Nothing will be taken here: the key is wrong, the address is no more.
+    Dead,
+    /// This request is not taken.
+    Refused,
+}
+
+fn kind(status: StatusCode) -> Kind {
+    match status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => Kind::Temporary,
+        status if status.is_server_error() => Kind::Temporary,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE => Kind::Dead,
+        _ => Kind::Refused,
+    }
 }
 
 /// `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
@@ -101,11 +130,14 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_tried_again() {
-        for temporary in [408, 425, 429, 500, 502, 503, 504] {
-            assert!(is_temporary(StatusCode::from_u16(temporary).unwrap()), "{temporary}");
-        }
-        for lasting in [301, 400, 401, 403, 404, 410, 413, 422] {
-            assert!(!is_temporary(StatusCode::from_u16(lasting).unwrap()), "{lasting}");
+        for (statuses, expected) in [
+            (&[408, 425, 429, 500, 502, 503, 504][..], Kind::Temporary),
+            (&[401, 403, 404, 410], Kind::Dead),
+            (&[301, 400, 413, 422], Kind::Refused),
+        ] {
+            for status in statuses {
+                assert_eq!(kind(StatusCode::from_u16(*status).unwrap()), expected, "{status}");
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The whole alerter on a log in memory, with receivers that answer as told.
 
+mod fallback;
 mod installation;
 mod pipeline;
+mod providers;
 mod receiver;
 pub mod strict;
 mod troubles;

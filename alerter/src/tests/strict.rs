@@ -61,9 +61,32 @@ pub fn alertmanager(body: &Value) {
 
 /// Slack's message payload and its limits.
 pub fn slack(body: &Value) {
+    slack_message(body, &["text", "blocks", "channel"]);
+}
+
+/// `chat.postMessage`: a new message, or a reply in a thread.
+pub fn slack_post(body: &Value) {
+    assert!(!text(&body["channel"]).is_empty());
+    if body.get("thread_ts").is_some() {
+        let top = object(body);
+        let known = ["channel", "thread_ts", "text", "unfurl_links", "reply_broadcast"];
+        assert!(top.keys().all(|key| known.contains(&key.as_str())), "{:?}", top.keys());
+        limited(&top["text"], 4_000);
+        return;
+    }
+    slack_message(body, &["text", "blocks", "channel", "unfurl_links", "unfurl_media"]);
+}
+
+/// `chat.update`.
+pub fn slack_update(body: &Value) {
+    assert!(!text(&body["channel"]).is_empty() && !text(&body["ts"]).is_empty());
+    slack_message(body, &["text", "blocks", "channel", "ts"]);
+}
+
+fn slack_message(body: &Value, known: &[&str]) {
     assert!(body.to_string().chars().count() < 10_000, "{}", body.to_string().chars().count());
     let top = object(body);
-    assert!(top.keys().all(|key| ["text", "blocks", "channel"].contains(&key.as_str())), "{:?}", top.keys());
+    assert!(top.keys().all(|key| known.contains(&key.as_str())), "{:?}", top.keys());
     assert!(!text(&top["text"]).is_empty(), "a fallback text");
     let blocks = top["blocks"].as_array().expect("blocks is a list");
     assert!((1..=50).contains(&blocks.len()));
@@ -88,8 +111,66 @@ pub fn slack(body: &Value) {
                     limited(&element["text"], 3_000);
                 }
             }
+            "actions" => {
+                keys(block, &["block_id", "elements", "type"]);
+                limited(&block["block_id"], 255);
+                let elements = block["elements"].as_array().expect("a list");
+                assert!((1..=25).contains(&elements.len()));
+                for element in elements {
+                    assert_eq!(element["type"], "button");
+                    limited(&element["action_id"], 255);
+                    limited(&element["value"], 2_000);
+                    assert_eq!(element["text"]["type"], "plain_text", "buttons are plain");
+                    limited(&element["text"]["text"], 75);
+                    assert!(element.get("style").is_none_or(|style| style == "primary" || style == "danger"));
+                }
+            }
             other => panic!("block type {other}"),
         }
+    }
+}
+
+/// `PagerDuty`'s Events API v2 and its limits: <https://developer.pagerduty.com/docs/send-alert-event>.
+pub fn pagerduty(body: &Value) {
+    assert!(body.to_string().len() <= 512 * 1_024, "{} bytes", body.to_string().len());
+    let top = object(body);
+    let known = ["routing_key", "event_action", "dedup_key", "payload", "client", "client_url", "links", "images"];
+    assert!(top.keys().all(|key| known.contains(&key.as_str())), "{:?}", top.keys());
+    assert_eq!(text(&top["routing_key"]).len(), 32, "an integration key has 32 characters");
+    limited(&top["dedup_key"], 255);
+    match text(&top["event_action"]) {
+        "trigger" => {
+            let payload = object(&top["payload"]);
+            let known =
+                ["summary", "source", "severity", "timestamp", "component", "group", "class", "custom_details"];
+            assert!(payload.keys().all(|key| known.contains(&key.as_str())), "{:?}", payload.keys());
+            limited(&payload["summary"], 1_024);
+            limited(&payload["source"], 1_024);
+            assert!(["critical", "error", "warning", "info"].contains(&text(&payload["severity"])));
+            EventTime::parse(text(&payload["timestamp"])).expect("ISO 8601");
+            for link in top.get("links").and_then(Value::as_array).into_iter().flatten() {
+                assert!(text(&link["href"]).starts_with("http"));
+            }
+        }
+        "acknowledge" | "resolve" => assert!(top.get("payload").is_none()),
+        other => panic!("event_action {other}"),
+    }
+}
+
+/// `POST /api/v2/alerts` of Alertmanager.
+pub fn alertmanager_alerts(body: &Value) {
+    let alerts = body.as_array().expect("a list");
+    assert!(!alerts.is_empty());
+    for alert in alerts.iter().map(object) {
+        let known = ["labels", "annotations", "startsAt", "endsAt", "generatorURL"];
+        assert!(alert.keys().all(|key| known.contains(&key.as_str())), "{:?}", alert.keys());
+        assert!(!object(&alert["labels"]).is_empty());
+        for value in object(&alert["labels"]).values() {
+            assert!(!text(value).is_empty());
+        }
+        let starts = EventTime::parse(text(&alert["startsAt"])).expect("RFC 3339");
+        let ends = EventTime::parse(text(&alert["endsAt"])).expect("RFC 3339");
+        assert!(starts <= ends, "start time must be before end time");
     }
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use telemetry_schemas::BreachStatus;
 
-use super::{DeliveryError, Receiver};
+use super::{DeliveryError, Receiver, Reference};
 use crate::message::Message;
 
 /// Logs every notification at level `warn`, resolutions at `info`.
@@ -19,7 +19,7 @@ impl LogReceiver {
 
 #[async_trait]
 impl Receiver for LogReceiver {
-    async fn deliver(&self, message: &Message) -> Result<(), DeliveryError> {
+    async fn deliver(&self, message: &Message, _before: Option<&str>) -> Result<Reference, DeliveryError> {
         let (level, status) = (message.level.as_str(), message.status.as_str());
         macro_rules! line {
             ($macro:ident) => {
@@ -43,7 +43,11 @@ impl Receiver for LogReceiver {
         } else {
             line!(warn);
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn preview(&self, message: &Message) -> String {
+        message.line.clone()
     }
 
     fn concurrency(&self) -> usize {

@@ -8,7 +8,7 @@ use reqwest::{Client, header::CONTENT_TYPE};
 use service_kit::config::Secret;
 
 pub use self::{body::Body, signature::sign};
-use super::{DeliveryError, Receiver, http};
+use super::{DeliveryError, Receiver, Reference, http};
 use crate::{config::WebhookConfig, message::Message};
 
 /// Deliveries of different groups that may be under way at once.
@@ -39,9 +39,9 @@ impl Webhook {
 
 #[async_trait]
 impl Receiver for Webhook {
-    async fn deliver(&self, message: &Message) -> Result<(), DeliveryError> {
+    async fn deliver(&self, message: &Message, _before: Option<&str>) -> Result<Reference, DeliveryError> {
         let body = serde_json::to_vec(&Body::new(message, self.max_alerts))
-            .map_err(|error| DeliveryError::Refused { why: format!("the message cannot be written: {error}") })?;
+            .map_err(|error| DeliveryError::refused(format!("the message cannot be written: {error}")))?;
         let mut request = self
             .client
             .post(self.url.expose())
@@ -51,7 +51,17 @@ impl Receiver for Webhook {
             let now = service_kit::clock::now_ms().div_euclid(1_000);
             request = request.header(SIGNATURE, sign(secret.expose().as_bytes(), now, &body));
         }
-        http::accepted(request.body(body).send().await).map(drop)
+        http::accepted(request.body(body).send().await)?;
+        Ok(None)
+    }
+
+    fn preview(&self, message: &Message) -> String {
+        let signature = if self.secret.is_some() { "X-Ttf-Signature: t=<unix seconds>,v1=<hex>\n" } else { "" };
+        let body = http::pretty(&Body::new(message, self.max_alerts));
+        format!(
+            "POST <url>\nContent-Type: application/json\nIdempotency-Key: {}\n{signature}\n{body}",
+            message.notification_id
+        )
     }
 
     fn concurrency(&self) -> usize {

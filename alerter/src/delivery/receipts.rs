@@ -1,0 +1,163 @@
+//! What a receiver has taken, group by group: on a compacted topic, so that the next alerter knows.
+//!
+//! Before a notification is sent, the receipt says that it is being tried; after the receiver has taken it, that it has,
+//! and where the message is to be found. Who finds a try without its end after a crash knows that the receiver may have
+//! the notification already: the second delivery is counted.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use stream_runtime::log::{Isolation, Log, LogError, NewRecord, Position, Publisher, TopicPartition};
+use telemetry_schemas::{EventTime, Millis, topics};
+
+use super::queue::Place;
+use crate::receivers::Reference;
+
+const CALL: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(100);
+const POLL_RECORDS: usize = 1_000;
+
+/// The record of a group and a receiver.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The place in the outbox of the last notification that is settled; −1: none is.
+    #[serde(default)]
+    pub partition: i32,
+    #[serde(default = "nowhere")]
+    pub offset: i64,
+    /// When that was decided, in milliseconds.
+    #[serde(default)]
+    pub created_at: i64,
+    /// The notification that is being tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trying: Option<String>,
+    /// Who was told that the group fires, and has not been told its end: receivers by name, with what they want to be
+    /// told again.
+    #[serde(default)]
+    pub told: BTreeMap<String, Reference>,
+    /// When this was written, in milliseconds.
+    #[serde(default)]
+    pub written_at: i64,
+}
+
+fn nowhere() -> i64 {
+    -1
+}
+
+impl Receipt {
+    /// Whether the notification at this place was settled before.
+    pub fn covers(&self, place: &Place, created_at: EventTime) -> bool {
+        // A topic that was made anew counts its offsets anew, but not its time.
+        self.partition == place.at.partition && place.offset <= self.offset && created_at.0 <= self.created_at
+    }
+
+    /// Notes that the notification at this place is settled.
+    pub fn settle(&mut self, place: &Place, created_at: EventTime) {
+        (self.partition, self.offset, self.created_at) = (place.at.partition, place.offset, created_at.0);
+        self.trying = None;
+    }
+
+    /// Nobody waits for the group's end.
+    fn is_over(&self) -> bool {
+        self.told.is_empty() && self.trying.is_none()
+    }
+}
+
+/// The receipts of one receiver.
+pub struct Receipts {
+    receiver: String,
+    log: Arc<dyn Log>,
+    publisher: Arc<dyn Publisher>,
+    by_group: Mutex<HashMap<String, Receipt>>,
+    /// What has not changed for longer than this is of a group nobody speaks of any more.
+    keep: Millis,
+}
+
+impl Receipts {
+    /// # Errors
+    /// When the log has no producer for us.
+    pub fn new(receiver: &str, log: Arc<dyn Log>, keep: Millis) -> Result<Self, LogError> {
+        let publisher = log.publisher()?;
+        Ok(Self { receiver: receiver.to_owned(), log, publisher, by_group: Mutex::default(), keep })
+    }
+
+    /// Reads what is there of this receiver, in place of what was known. Blocks.
+    pub fn load(&self, now: EventTime) -> Result<(), LogError> {
+        let mut found: HashMap<String, Receipt> = HashMap::new();
+        let prefix = self.key("");
+        for at in self.partitions()? {
+            let end = self.log.end_offset(&at, Isolation::ReadCommitted, CALL)?;
+            let mut reader = self.log.reader(Isolation::ReadCommitted)?;
+            reader.assign(&[(at.clone(), Position::Beginning)])?;
+            let mut keep = |record: &stream_runtime::log::RecordRef<'_>| {
+                let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
+                let Some(group) = key.and_then(|key| key.strip_prefix(&prefix)) else { return };
+                match record.value.and_then(|value| serde_json::from_slice(value).ok()) {
+                    Some(receipt) => found.insert(group.to_owned(), receipt),
+                    None => found.remove(group),
+                };
+            };
+            while end > 0 && reader.position(&at).is_none_or(|position| position < end) {
+                reader.poll(POLL_RECORDS, POLL, &mut keep)?;
+            }
+        }
+        found.retain(|_, receipt| now.since(EventTime(receipt.written_at)) <= self.keep);
+        *self.by_group.lock() = found;
+        Ok(())
+    }
+
+    fn partitions(&self) -> Result<Vec<TopicPartition>, LogError> {
+        let topics = self.log.topics(Some(&[topics::ALERT_DELIVERIES]), CALL)?;
+        let count = topics.first().map_or(0, |topic| topic.partitions);
+        Ok((0..count).map(|partition| TopicPartition::new(topics::ALERT_DELIVERIES, partition)).collect())
+    }
+
+    pub fn get(&self, group: &str) -> Option<Receipt> {
+        self.by_group.lock().get(group).cloned()
+    }
+
+    /// Groups that are known.
+    pub fn len(&self) -> usize {
+        self.by_group.lock().len()
+    }
+
+    /// Writes a receipt; done when it is durable.
+    pub async fn write(&self, group: &str, receipt: Receipt, now: EventTime) -> Result<(), LogError> {
+        let receipt = Receipt { written_at: now.0, ..receipt };
+        // A receipt is plain data: it can always be written down.
+        let value = serde_json::to_vec(&receipt).unwrap_or_default();
+        self.by_group.lock().insert(group.to_owned(), receipt);
+        let record = NewRecord::new(topics::ALERT_DELIVERIES, self.key(group), value).with_timestamp(now.0);
+        self.publisher.publish(record)?.await.map(drop)
+    }
+
+    /// Forgets groups whose end was told, and told so long ago that `settled` says it is committed; and those nobody
+    /// speaks of any more. Nothing waits for it: what is forgotten too late does no harm.
+    pub fn tidy(&self, now: EventTime, settled: impl Fn(&Receipt) -> bool) {
+        let mut over = Vec::new();
+        self.by_group.lock().retain(|group, receipt| {
+            let age = now.since(EventTime(receipt.written_at));
+            let is_over = (receipt.is_over() && settled(receipt)) || age > self.keep;
+            if is_over {
+                over.push(group.clone());
+            }
+            !is_over
+        });
+        for group in over {
+            let mut record = NewRecord::new(topics::ALERT_DELIVERIES, self.key(&group), Vec::new()).with_timestamp(now.0);
+            record.value = None;
+            if self.publisher.publish(record).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn key(&self, group: &str) -> String {
+        format!("{}\u{1f}{group}", self.receiver)
+    }
+}
