@@ -32,6 +32,8 @@ pub enum Command {
     Topics(TopicsArgs),
     /// Check the configuration, and events in a file, without sending anything
     Validate(ValidateArgs),
+    /// Ask everything the configuration depends on, and say what is wrong and what to do about it
+    Doctor(DoctorArgs),
     /// Send events from a file or standard input (one JSON object a line)
     Send(SendArgs),
     /// Print what flows through a topic
@@ -83,6 +85,24 @@ pub enum TopicsAction {
     Plan(ConfigArgs),
     /// Create the topics that are missing; never changes a partition count
     Apply(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit code: 0 nothing is wrong (there may be warnings); 1 something is; 64 wrong usage; 78 wrong configuration."
+)]
+pub struct DoctorArgs {
+    /// Only what this role needs; may be repeated. Without any: what all four need
+    #[arg(long, value_enum, value_name = "ROLE")]
+    pub role: Vec<crate::doctor::Role>,
+    /// The answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How long each server may take to answer
+    #[arg(long, default_value = "5s", value_name = "DURATION")]
+    pub timeout: HumanDuration,
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod audit;
 mod cli;
 mod config;
 mod demo;
+mod doctor;
 #[cfg(feature = "failpoints")]
 mod faults;
 mod gateway_client;
@@ -79,6 +80,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 TopicsAction::Apply(config) => topics::apply(config).await,
             },
             Command::Validate(args) => validate::run(args),
+            Command::Doctor(args) => doctor::run(args).await,
             Command::Send(args) => send::run(args).await,
             Command::Tail(args) => tail::run(args).await,
             Command::Trace(args) => trace::run(args).await,

@@ -4,6 +4,7 @@ mod close;
 mod context;
 mod coordinator;
 mod error;
+mod inspect;
 mod membership;
 mod places;
 mod progress;
@@ -20,7 +21,10 @@ mod verdict;
 
 use std::{sync::Arc, time::Duration};
 
-pub use self::membership::GroupMember;
+pub use self::{
+    inspect::{Cluster, Replicas},
+    membership::GroupMember,
+};
 use self::{
     publisher::KafkaPublisher, queries::Queries, reader::KafkaReader, settings::Settings,
     subscription::KafkaSubscription, transactor::KafkaTransactor,

@@ -134,6 +134,15 @@ impl Queries {
         Ok(described)
     }
 
+    /// The ids of the brokers there are.
+    pub(super) fn brokers(&self, timeout: Duration) -> Result<Vec<i32>, LogError> {
+        let metadata = self
+            .client(Isolation::ReadUncommitted)?
+            .fetch_metadata(None, timeout)
+            .map_err(|error| classify(&error, &format!("listing brokers of {}", self.settings.brokers()), None))?;
+        Ok(metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect())
+    }
+
     pub(super) fn committed(
         &self,
         group: &str,
