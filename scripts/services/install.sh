@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real servers the suites run against into $TTF_CACHE_DIR, once:
-# Apache Kafka, a schema registry, PostgreSQL, Redis, SeaweedFS (S3), an SMTP server.
+# Apache Kafka, a schema registry, PostgreSQL, Redis, SeaweedFS (S3), an SMTP server, an Alertmanager.
 # Needs a Debian or Ubuntu machine; asks for nothing that is already there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -46,6 +46,27 @@ if [ ! -e "$servers/registry/.done" ]; then
   tar -xzf "$servers"/registry/apicurio-registry-app-*-all.tar.gz -C "$servers/registry"
   rm -f "$servers"/registry/*.tar.gz
   touch "$servers/registry/.done"
+fi
+
+# Debian: an Alertmanager, unpacked, not installed.
+if [ ! -x "$servers/alertmanager/alertmanager" ]; then
+  say "fetching Alertmanager"
+  mkdir -p "$servers/alertmanager"
+  work=$(mktemp -d "$servers/alertmanager/download-XXXXXX")
+  # As root, apt gives up its rights for a download and says so when it may not write here.
+  fetch() { (cd "$work" && apt-get -qq download prometheus-alertmanager >log 2>&1); }
+  if ! fetch; then
+    # A fresh machine may have no lists yet.
+    if [ "$(id -u)" = 0 ]; then apt-get -qq update >/dev/null 2>&1 || true; fi
+    if ! fetch; then
+      cat "$work/log" >&2
+      say "cannot download Debian's package prometheus-alertmanager; put its program at $servers/alertmanager/alertmanager"
+      exit 1
+    fi
+  fi
+  dpkg -x "$work"/prometheus-alertmanager_*.deb "$work/root"
+  install -m 0755 "$work/root/usr/bin/prometheus-alertmanager" "$servers/alertmanager/alertmanager"
+  rm -rf "$work"
 fi
 
 # PyPI: SeaweedFS, a mail server, and what the suites ask: readers of Parquet, a referee of survival estimates.

@@ -5,15 +5,17 @@
 #   services.sh down           end what `up` started, by process id
 #   services.sh env            print their addresses as shell assignments
 #   services.sh status         which are up
+#   services.sh database start|stop|kill|save|restore    the database, with its data
 #   services.sh broker start|stop|kill N    one of the brokers ($TTF_KAFKA_BROKERS of them, by default 1)
 #
-# NAME: kafka registry postgres redis s3 smtp
+# NAME: kafka registry postgres redis s3 smtp alertmanager, and, only when it is named, timescale
 # Folder: $TTF_SERVICES_DIR (default /tmp/ttf-services-$USER); programs: $TTF_CACHE_DIR (default ~/.cache/ttf).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 servers=${TTF_CACHE_DIR:-$HOME/.cache/ttf}/servers
 run=${TTF_SERVICES_DIR:-/tmp/ttf-services-$(id -un)}
-all=(kafka registry postgres redis s3 smtp)
+all=(kafka registry postgres redis s3 smtp alertmanager)
+named=(timescale)   # what a suite starts by itself
 
 say() { printf 'services: %s\n' "$*" >&2; }
 fail() {
@@ -148,22 +150,61 @@ start_registry() {
   export_line TTF_TEST_REGISTRY "http://127.0.0.1:$port/apis/ccompat/v7"
 }
 
+postgres_bin() { ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1; }
+
+# A fresh cluster; further options of initdb in $TTF_INITDB.
 start_postgres() {
-  local port; read -r port < <(free_ports 1)
-  local dir=$run/postgres bin
-  bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
-  # PostgreSQL refuses to run as root.
-  local as=()
-  if [ "$(id -u)" = 0 ]; then chown postgres "$dir"; as=(runuser -u postgres --); fi
-  (cd / && "${as[@]}" "$bin/initdb" -D "$dir/data" -U ttf --auth=trust --no-sync) >"$dir/initdb.log" 2>&1 ||
+  local port options=(); read -r port < <(free_ports 1)
+  read -r -a options <<<"${TTF_INITDB:-}"
+  local dir=$run/postgres bin; bin=$(postgres_bin)
+  if [ "$(id -u)" = 0 ]; then chown postgres "$dir"; fi
+  (cd / && as_postgres "$bin/initdb" -D "$dir/data" -U ttf --auth=trust --no-sync "${options[@]}") >"$dir/initdb.log" 2>&1 ||
     fail "initdb failed:" "$dir/initdb.log"
+  echo "$port" >"$dir/port"
+  launch_postgres
+  "$bin/psql" -q -h 127.0.0.1 -p "$port" -U ttf -d postgres -c 'create database ttf' >/dev/null
+  export_line TTF_TEST_POSTGRES "postgres://ttf@127.0.0.1:$port/ttf"
+}
+
+# PostgreSQL refuses to run as root.
+as_postgres() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
+
+launch_postgres() {
+  local dir=$run/postgres bin port as=(); bin=$(postgres_bin); port=$(cat "$dir/port")
+  if [ "$(id -u)" = 0 ]; then as=(runuser -u postgres --); fi
   (cd / && launch postgres "${as[@]}" "$bin/postgres" -D "$dir/data" -c listen_addresses=127.0.0.1 -c port="$port" \
     -c unix_socket_directories= -c fsync=off -c max_connections=200)
   wait_for postgres "$(cat "$dir/pid")" "$dir/log" 30 "$bin/psql" -h 127.0.0.1 -p "$port" -U ttf -d postgres -c 'select 1'
   # The server itself, not the wrapper that changed the user.
   head -n 1 "$dir/data/postmaster.pid" >"$dir/pid"
-  "$bin/psql" -q -h 127.0.0.1 -p "$port" -U ttf -d postgres -c 'create database ttf' >/dev/null
-  export_line TTF_TEST_POSTGRES "postgres://ttf@127.0.0.1:$port/ttf"
+}
+
+# Ends the database in good order (stop) or at once (kill), or starts it again with its port and its data (start). `save`
+# copies the data of a stopped one, `restore` puts the copy in their place.
+database() {
+  local dir=$run/postgres pid
+  [ -e "$dir/port" ] || fail "there is no database in $run"
+  case $1 in
+    start) if ! is_up postgres; then launch_postgres; fi ;;
+    stop) end_all INT 15 postgres ;;
+    kill)
+      pid=$(cat "$dir/pid")
+      # Its children see that it is gone, and end; a new one does not start before.
+      pkill -KILL -P "$pid" || true
+      end_all KILL 10 postgres ;;
+    save) rm -rf "$dir/saved"; cp -a "$dir/data" "$dir/saved" ;;
+    restore) rm -rf "$dir/data"; cp -a "$dir/saved" "$dir/data" ;;
+    *) fail "a database can be started, stopped, killed, saved or restored, not \`$1\`" ;;
+  esac
+}
+
+# TimescaleDB, in WebAssembly: for what it understands, not for its speed.
+start_timescale() {
+  "$here/timescale/install.sh"
+  local port; read -r port < <(free_ports 1)
+  launch timescale "$servers/timescale/node" "$servers/timescale/server.mjs" "$port"
+  wait_for timescale "$(cat "$run/timescale/pid")" "$run/timescale/log" 60 port_open "$port"
+  export_line TTF_TEST_TIMESCALE "postgres://postgres:postgres@127.0.0.1:$port/postgres"
 }
 
 start_redis() {
@@ -198,6 +239,18 @@ s3_answers() {
     curl -sf -X PUT --user test:testtest --aws-sigv4 aws:amz:us-east-1:s3 "http://127.0.0.1:$1/ttf-test" >/dev/null
 }
 
+start_alertmanager() {
+  local dir=$run/alertmanager port; read -r port < <(free_ports 1)
+  cat >"$dir/alertmanager.yml" <<'EOF'
+route: { receiver: nobody }
+receivers: [{ name: nobody }]
+EOF
+  launch alertmanager "$servers/alertmanager/alertmanager" --config.file="$dir/alertmanager.yml" \
+    --storage.path="$dir/data" --web.listen-address="127.0.0.1:$port" --cluster.listen-address=
+  wait_for alertmanager "$(cat "$dir/pid")" "$dir/log" 20 curl -sf "http://127.0.0.1:$port/-/ready"
+  export_line TTF_TEST_ALERTMANAGER "http://127.0.0.1:$port"
+}
+
 start_smtp() {
   local port; read -r port < <(free_ports 1)
   launch smtp "$servers/python/bin/aiosmtpd" -n -l "127.0.0.1:$port" -c aiosmtpd.handlers.Debugging stdout
@@ -210,7 +263,7 @@ up() {
   TTF_CACHE_DIR=${TTF_CACHE_DIR:-$HOME/.cache/ttf} "$here/install.sh"
   mkdir -p "$run"; chmod 755 "$run"; touch "$run/env"
   for name in "${names[@]}"; do
-    case " ${all[*]} " in *" $name "*) ;; *) fail "no server named \`$name\`; there are: ${all[*]}" ;; esac
+    case " ${all[*]} ${named[*]} " in *" $name "*) ;; *) fail "no server named \`$name\`; there are: ${all[*]} ${named[*]}" ;; esac
     if is_up "$name" || is_up "$name/1"; then say "$name is up already"; continue; fi
     # A free port may be taken by another before the server has it: then once more, on another one.
     for attempt in 1 2 3; do
@@ -254,7 +307,7 @@ end_all() {
 down() {
   local name parts=()
   if is_up postgres; then kill -INT "$(cat "$run/postgres/pid")" 2>/dev/null || true; fi
-  for name in "${all[@]}"; do
+  for name in "${all[@]}" "${named[@]}"; do
     if [ "$name" != postgres ]; then mapfile -t -O ${#parts[@]} parts < <(parts_of "$name"); fi
   done
   # Of several brokers the last ones have no quorum to leave in good order; the data goes anyway.
@@ -276,7 +329,7 @@ status() {
   done
 }
 
-usage() { sed -n '2,11p' "$0"; exit 64; }
+usage() { sed -n '2,12p' "$0"; exit 64; }
 
 case ${1:-} in
   up) shift; up "$@" ;;
@@ -284,5 +337,6 @@ case ${1:-} in
   env) [ -e "$run/env" ] || fail "nothing is up; start with: $0 up"; cat "$run/env" ;;
   status) status ;;
   broker) [ $# = 3 ] || usage; broker "$2" "$3" ;;
+  database) [ $# = 2 ] || usage; database "$2" ;;
   *) usage ;;
 esac

@@ -20,11 +20,13 @@ use crate::{
     live_view::LiveView,
     metrics::Metrics,
     objects::{sink::ObjectSink, start::GroupOffsets, store::Store, verify::Verifier, writer::CutWriter},
+    privacy::watch::{self, Watch},
     retention::{
         Retention,
         job::{self, Job},
     },
     rejects::Rejects,
+    upkeep,
 };
 
 /// Consumer group that writes events to the database.
@@ -73,7 +75,15 @@ pub async fn run(
             options.batch_interval = DATABASE_BATCH_INTERVAL;
             start_database_sink(options, &database, &log, &codec, live_view.clone(), &started)?;
         }
+        upkeep::start(Arc::clone(&database), &started);
         cohorts::start(&config.cohorts, targets, Arc::clone(&database), Arc::clone(&log), codec.clone(), &started)?;
+        let watch = Watch {
+            database: Arc::clone(&database),
+            log: Arc::clone(&log),
+            codec: codec.clone(),
+            live_view_ttl: config.live_view.ttl(),
+        };
+        watch::start(watch, &started)?;
         start_retention(&store, &database, &log, &codec, &config, retention, &started);
         start_object_sink(store, &database, &log, &codec, &config, &started)?;
         watch(&*database, &started).await;
@@ -90,6 +100,14 @@ pub async fn migrate(config: &ArchiveConfig) -> anyhow::Result<()> {
     let database = database::open(&config.database)?;
     prepare(&*database, config).await?;
     Ok(())
+}
+
+/// The schema version the configured database has (0: none yet), and the one [`migrate`] brings it to.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn schema_versions(config: &ArchiveConfig) -> anyhow::Result<(i32, i32)> {
+    Ok(database::open(&config.database)?.versions().await?)
 }
 
 async fn prepare(database: &dyn Database, config: &ArchiveConfig) -> Result<(), DatabaseError> {

@@ -9,7 +9,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use common::suite::Fixture;
-use sink_archiver::database::{Database, Postgres};
+use sink_archiver::database::{Database, Postgres, migrations};
 use tokio_postgres::{Client, NoTls};
 
 struct Archive {
@@ -94,7 +94,15 @@ impl Fixture for Archive {
     }
 }
 
+#[async_trait]
+impl common::sql_suite::Sql for Archive {
+    async fn query(&self, sql: &str) -> Vec<String> {
+        common::rows_of(self.client.simple_query(sql).await, sql)
+    }
+}
+
 database_suite!(archive);
+postgres_suite!(archive);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_with_text_the_database_cannot_hold_is_dead_lettered_alone() {
@@ -177,7 +185,7 @@ async fn many_processes_may_migrate_at_once() {
         }
     });
     futures::future::join_all(migrations).await;
-    assert_eq!(archive.rows("schema_migrations").await.len(), 1);
+    assert_eq!(archive.rows("schema_migrations").await.len(), migrations::POSTGRES.len());
     assert_eq!(archive.rows("archive_settings").await.len(), 1);
 }
 
@@ -255,4 +263,74 @@ async fn one_of_two_evaluators_publishes_and_the_other_takes_over() {
 async fn the_cohorts_published_are_the_figures_of_the_journeys() {
     let archive = archive().await;
     common::cohort_suite::what_is_published_are_the_figures_of_the_journeys(archive.database()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_read_can_neither_write_nor_learn_who_was_erased() {
+    use common::sql_suite::Sql;
+
+    let archive = archive().await;
+    archive.execute("SET ROLE ttf_reader").await;
+    for view in ["v_user_journeys", "v_funnel_daily", "v_app_errors", "v_pipeline_health", "events", "stage_rollup_hourly"] {
+        archive.query(&format!("SELECT count(*) FROM {view}")).await;
+    }
+    for refused in [
+        "SELECT * FROM user_pseudonyms",
+        "SELECT * FROM erasure_ledger",
+        "SELECT * FROM archive_settings",
+        "DELETE FROM events",
+        "INSERT INTO sink_offsets VALUES ('t', 0, 0, 'me')",
+        "UPDATE journeys SET status = 'completed'",
+    ] {
+        let error = archive.client.batch_execute(refused).await.expect_err(refused);
+        assert_eq!(error.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE), "{refused}");
+    }
+    archive.execute("RESET ROLE").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_came_before_their_partition_move_into_it() {
+    use common::sql_suite::Sql;
+    use stream_runtime::sink::Sink;
+
+    let archive = archive().await;
+    let partition = archive.query("SELECT 'events_' || to_char(date_trunc('week', now(), 'UTC') AT TIME ZONE 'UTC', 'YYYYMMDD')").await;
+    archive.execute(&format!("DROP TABLE {}", partition[0])).await;
+    let mut topics = common::Topics::default();
+    for (n, at) in [(1, common::T0), (2, service_kit::clock::now_ms())] {
+        let mut event = common::event("ada", n);
+        event.timestamp = telemetry_schemas::EventTime(at);
+        topics.event(&event);
+    }
+    let mut archiver = common::archiver(&archive.database(), "a");
+    archiver.sink.assigned(&topics.partitions()).await.expect("assigned");
+    archiver.sink.write(topics.all()).await.expect("written");
+    let places = "SELECT tableoid::regclass FROM events ORDER BY occurred_at";
+    assert_eq!(archive.query(places).await, ["events_default", "events_default"]);
+    assert_eq!(archive.database.maintain().await.expect("maintained").partitions, 1);
+    assert_eq!(archive.query(places).await, ["events_default", partition[0].as_str()]);
+    assert_eq!(archive.database.maintain().await.expect("maintained").partitions, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_of_the_first_version_keeps_its_rows_when_it_is_brought_up_to_date() {
+    use common::sql_suite::Sql;
+
+    let archive = empty().await;
+    archive.execute(include_str!("../src/database/postgres/queries/migrations_table.sql")).await;
+    archive.execute(migrations::POSTGRES[0].sql).await;
+    archive.execute("INSERT INTO schema_migrations (version, name) VALUES (1, 'archive')").await;
+    archive
+        .execute(
+            "INSERT INTO events SELECT 'acme', 'http', 'e' || n, 'x', 'track', now() - n * INTERVAL '1 day', NULL, NULL, now(), \
+             'ada', NULL, NULL, NULL, '{}', '{}', false FROM generate_series(1, 100) AS n; \
+             INSERT INTO stage_durations SELECT 'acme', 'onboarding', 'u' || n, '', 's', 0, now() - n * INTERVAL '1 day', now(), now(), \
+             5, 10, true, NULL, '{}', '{}', NULL FROM generate_series(1, 100) AS n",
+        )
+        .await;
+    assert_eq!(archive.database.versions().await.expect("asked"), (1, migrations::POSTGRES.len() as i32));
+    archive.database.migrate().await.expect("migrated");
+    assert_eq!(archive.query("SELECT count(*), count(DISTINCT event_id) FROM events").await, ["100\t100"]);
+    assert_eq!(archive.query("SELECT sum(started) FROM stage_rollup_daily").await, ["100"]);
+    assert_ne!(archive.query("SELECT count(DISTINCT tableoid) FROM events").await, ["1"], "some have a partition");
 }

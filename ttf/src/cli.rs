@@ -30,6 +30,8 @@ pub enum Command {
     Alerter(ConfigArgs),
     /// Show or create the topics
     Topics(TopicsArgs),
+    /// Show the schema of the archive's database, or bring it up to date
+    Db(DbArgs),
     /// Check the configuration, and events in a file, without sending anything
     Validate(ValidateArgs),
     /// Ask everything the configuration depends on, and say what is wrong and what to do about it
@@ -50,6 +52,14 @@ pub enum Command {
     User(UserArgs),
     /// Work the journeys out from the events again, compare with what was emitted, and put right what differs
     Replay(ReplayArgs),
+    /// Look at, verify and put back the object archive
+    Archive(crate::archive::args::ArchiveArgs),
+    /// Show and enforce how long data is kept
+    Retention(crate::archive::args::RetentionArgs),
+    /// Look at alerts: what is open and why; acknowledge, assign, silence
+    Alert(crate::alert::args::AlertArgs),
+    /// See what receivers would be sent, and whether they take it
+    Alert(crate::alert::args::AlertArgs),
     /// Simulate a cohort of users against a running gateway and watch it in a live table
     Demo(DemoArgs),
 }
@@ -88,9 +98,7 @@ pub enum TopicsAction {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit code: 0 nothing is wrong (there may be warnings); 1 something is; 64 wrong usage; 78 wrong configuration."
-)]
+#[command(after_help = "Exit code: 0 nothing is wrong (there may be warnings); 1 something is; 64 wrong usage; 78 wrong configuration.")]
 pub struct DoctorArgs {
     /// Only what this role needs; may be repeated. Without any: what all four need
     #[arg(long, value_enum, value_name = "ROLE")]
@@ -103,6 +111,20 @@ pub struct DoctorArgs {
     pub timeout: HumanDuration,
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DbArgs {
+    #[command(subcommand)]
+    pub action: DbAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DbAction {
+    /// Apply the schema changes that are missing; archivers do it too when they start
+    Migrate(ConfigArgs),
+    /// Show which version the database has
+    Status(ConfigArgs),
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,12 @@
 //! `ttf`: one binary for every role and every operator's command.
 
+mod alert;
+mod alert;
+mod archive;
 mod audit;
 mod cli;
 mod config;
+mod db;
 mod demo;
 mod doctor;
 #[cfg(feature = "failpoints")]
@@ -24,7 +28,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command, JourneysAction, PlanAction, TopicsAction};
+use cli::{Cli, Command, DbAction, JourneysAction, PlanAction, TopicsAction};
 
 /// The stream processor makes and drops small things by the million: against the system's allocator this saves it a
 /// sixth of its CPU time, and a quarter of its memory. For librdkafka, too (`override`), and without huge pages
@@ -74,10 +78,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Gateway(args) => process::serve(process::Roles::GATEWAY, args).await,
             Command::Processor(args) => process::serve(process::Roles::PROCESSOR, args).await,
             Command::Archiver(args) => process::serve(process::Roles::ARCHIVER, args).await,
+            Command::Alert(args) => alert::run(args).await,
             Command::Alerter(args) => process::serve(process::Roles::ALERTER, args).await,
             Command::Topics(args) => match args.action {
                 TopicsAction::Plan(config) => topics::plan(config).await,
                 TopicsAction::Apply(config) => topics::apply(config).await,
+            },
+            Command::Db(args) => match args.action {
+                DbAction::Migrate(config) => db::migrate(config).await,
+                DbAction::Status(config) => db::status(config).await,
             },
             Command::Validate(args) => validate::run(args),
             Command::Doctor(args) => doctor::run(args).await,
@@ -95,6 +104,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             },
             Command::User(args) => user::run(args).await,
             Command::Replay(args) => replay::run(args).await,
+            Command::Alert(args) => alert::run(args.action).await,
+            Command::Archive(args) => archive::run(args.action).await,
+            Command::Retention(args) => archive::retention::run(args.action).await,
             Command::Demo(args) => demo::run(args).await,
         }
     });

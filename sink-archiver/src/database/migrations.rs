@@ -9,11 +9,19 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
-pub const POSTGRES: &[Migration] =
-    &[Migration { version: 1, name: "archive", sql: include_str!("migrations/postgres/0001_archive.sql") }];
+macro_rules! migrations {
+    ($dialect:literal: $($version:literal $name:literal),+ $(,)?) => {
+        &[$(Migration {
+            version: $version,
+            name: $name,
+            sql: include_str!(concat!("migrations/", $dialect, "/000", $version, "_", $name, ".sql")),
+        }),+]
+    };
+}
 
-pub const SQLITE: &[Migration] =
-    &[Migration { version: 1, name: "archive", sql: include_str!("migrations/sqlite/0001_archive.sql") }];
+pub const POSTGRES: &[Migration] = migrations!("postgres": 1 "archive", 2 "rollups", 3 "views", 4 "certificates");
+
+pub const SQLITE: &[Migration] = migrations!("sqlite": 1 "archive", 2 "rollups", 3 "views", 4 "certificates");
 
 /// The changes a database at version `current` still needs.
 pub fn pending(all: &'static [Migration], current: i32) -> Result<&'static [Migration], DatabaseError> {

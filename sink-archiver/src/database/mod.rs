@@ -30,6 +30,10 @@ pub use sqlite::Sqlite;
 use crate::{
     cohorts::rows::{CohortRows, Signups, Targets},
     config::DatabaseConfig,
+    privacy::{
+        access::UserRows,
+        certificate::{Certificate, Step},
+    },
     retention::{Census, Expiry},
 };
 
@@ -107,11 +111,35 @@ pub trait Database: Send + Sync + 'static {
     /// What of a table is past its time.
     async fn expiring(&self, expiry: Expiry) -> Result<Census, DatabaseError>;
 
+    /// One certificate, or (`None`) those of all erasures that are not complete.
+    async fn certificates(&self, erasure_id: Option<&str>) -> Result<Vec<Certificate>, DatabaseError>;
+
+    /// Notes that a step of an erasure is done; true when it was not noted before.
+    async fn note_certificate(&self, erasure_id: &str, step: Step, at: EventTime) -> Result<bool, DatabaseError>;
+
+    /// Every row of a user, as it is stored.
+    async fn rows_of(&self, tenant: &str, user_id: &str) -> Result<UserRows, DatabaseError>;
+
     /// Deletes what is past its time, from the row of instant `oldest` on; tells how many rows went.
     async fn expire(&self, expiry: Expiry, oldest: Option<EventTime>) -> Result<u64, DatabaseError>;
 
+    /// Makes the partitions that are missing and brings the roll-ups up to date; nothing where the database does it by
+    /// itself, or has neither.
+    async fn maintain(&self) -> Result<Maintained, DatabaseError>;
+
+    /// The schema version the database has (0: none yet), and the one this program brings it to.
+    async fn versions(&self) -> Result<(i32, i32), DatabaseError>;
+
     /// Whether it answers.
     async fn ping(&self) -> Result<(), DatabaseError>;
+}
+
+/// What [`Database::maintain`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Maintained {
+    pub partitions: i32,
+    /// Hours of signups that were rolled up again.
+    pub hours: i32,
 }
 
 /// What became of a batch.

@@ -26,8 +26,10 @@ use telemetry_schemas::{
     topics::{ERASURES, EVENTS, TTF_BREACHES, TTF_RECORDS},
 };
 
+pub mod cluster;
 pub mod cohort_suite;
 pub mod object_suite;
+pub mod sql_suite;
 pub mod suite;
 
 pub const T0: i64 = 1_700_000_000_000;
@@ -307,4 +309,22 @@ pub async fn people_in(folder: &std::path::Path) -> Arc<dyn Database> {
     database.migrate().await.expect("migrated");
     database.open_ledger(None).await.expect("opened");
     Arc::new(database)
+}
+
+/// The rows of a plain query, columns separated by tabs.
+///
+/// # Panics
+/// When the query failed.
+pub fn rows_of(
+    answer: Result<Vec<tokio_postgres::SimpleQueryMessage>, tokio_postgres::Error>,
+    sql: &str,
+) -> Vec<String> {
+    let answer = answer.unwrap_or_else(|error| panic!("{error:?} in {sql}"));
+    let rows = answer.iter().filter_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|i| row.get(i).unwrap_or_default()).collect::<Vec<_>>().join("\t"))
+        }
+        _ => None,
+    });
+    rows.collect()
 }

@@ -59,11 +59,13 @@ pub(super) async fn read(
     Ok(ledger)
 }
 
-/// Notes one erasure and removes what it covers. The pseudonyms go first: they are found by the events.
+/// Notes one erasure, removes what it covers and certifies it. The pseudonyms go first: they are found by the events.
+/// `place` is the request's partition and offset.
 pub(super) async fn erase(
     transaction: &Transaction<'_>,
     key: &LedgerKey,
     erasure: &Erasure,
+    place: (i32, i64),
 ) -> Result<(), tokio_postgres::Error> {
     let hash = key.hash(&erasure.tenant, &erasure.user_id);
     let erased_at = erasure.erased_at.0;
@@ -73,17 +75,36 @@ pub(super) async fn erase(
         &[&erasure.tenant, &hash, &erased_at, &erasure.erasure_id],
     )
     .await?;
-    for sql in [
-        include_str!("queries/erase_pseudonyms.sql"),
-        include_str!("queries/erase_events.sql"),
-        include_str!("queries/erase_ttf_records.sql"),
-        include_str!("queries/erase_stage_durations.sql"),
-        include_str!("queries/erase_journeys.sql"),
-        include_str!("queries/erase_breaches.sql"),
-        include_str!("queries/erase_breach_status.sql"),
+    let mut deleted: BTreeMap<&str, u64> = BTreeMap::new();
+    for (table, sql) in [
+        ("user_pseudonyms", include_str!("queries/erase_pseudonyms.sql")),
+        ("events", include_str!("queries/erase_events.sql")),
+        ("ttf_records", include_str!("queries/erase_ttf_records.sql")),
+        ("stage_durations", include_str!("queries/erase_stage_durations.sql")),
+        ("journeys", include_str!("queries/erase_journeys.sql")),
+        ("breaches", include_str!("queries/erase_breaches.sql")),
+        ("breach_status", include_str!("queries/erase_breach_status.sql")),
     ] {
-        run(transaction, sql, &[&erasure.tenant, &erasure.user_id, &erased_at]).await?;
+        let rows = run(transaction, sql, &[&erasure.tenant, &erasure.user_id, &erased_at]).await?;
+        deleted.insert(table, rows);
     }
+    let deleted = serde_json::json!(deleted).to_string();
+    let (partition, offset) = place;
+    run(
+        transaction,
+        include_str!("queries/write_certificate.sql"),
+        &[
+            &erasure.erasure_id,
+            &erasure.tenant,
+            &hash,
+            &erased_at,
+            &erasure.requested_by,
+            &partition,
+            &offset,
+            &deleted,
+        ],
+    )
+    .await?;
     Ok(())
 }
 

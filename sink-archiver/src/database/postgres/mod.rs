@@ -7,6 +7,7 @@ mod errors;
 mod insert;
 mod inspect;
 mod ledger;
+mod privacy;
 mod retention;
 mod schema;
 
@@ -24,7 +25,7 @@ use telemetry_schemas::{TtfRecord, time::EventTime};
 use tokio_postgres::{NoTls, types::ToSql};
 
 use super::{
-    Database, DatabaseError, Duty, Held, Person, Resolved, Written,
+    Database, DatabaseError, Duty, Held, Maintained, Person, Resolved, Written,
     people::Missing,
     rows::{Batch, End, JourneyKey},
 };
@@ -32,11 +33,19 @@ use crate::{
     cohorts::rows::{CohortRows, Signups, Targets},
     config::PostgresConfig,
     erasure::LedgerKey,
+    privacy::{
+        access::UserRows,
+        certificate::{Certificate, Step},
+    },
     retention::{Census, Expiry},
 };
 use address::Address;
 use errors::{is_data_error, unavailable};
 pub use inspect::Inspection;
+
+/// TimescaleDB unpacks at most 100 000 rows for one statement on compressed chunks, and fails beyond: a late row would be
+/// tried for ever. PostgreSQL takes a setting it does not know.
+const LATE_ROWS: &str = "-c timescaledb.max_tuples_decompressed_per_dml_transaction=0";
 
 /// A pool of connections to one database.
 pub struct Postgres {
@@ -49,7 +58,7 @@ impl Postgres {
     pub fn open(config: &PostgresConfig) -> Result<Self, DatabaseError> {
         let Address { config: mut connection, tls } = Address::parse(config.url.expose())?;
         let settings = format!(
-            "{} -c statement_timeout={} -c client_min_messages=warning",
+            "{} -c statement_timeout={} -c client_min_messages=warning {LATE_ROWS}",
             connection.get_options().unwrap_or_default(),
             config.statement_timeout.millis()
         );
@@ -176,6 +185,21 @@ impl Database for Postgres {
         cohorts::rows(&mut self.client().await?, signups, targets).await
     }
 
+    async fn certificates(&self, erasure_id: Option<&str>) -> Result<Vec<Certificate>, DatabaseError> {
+        let client = self.client().await?;
+        privacy::certificates(&client, erasure_id).await
+    }
+
+    async fn note_certificate(&self, erasure_id: &str, step: Step, at: EventTime) -> Result<bool, DatabaseError> {
+        let client = self.client().await?;
+        privacy::note(&client, erasure_id, step, at).await
+    }
+
+    async fn rows_of(&self, tenant: &str, user_id: &str) -> Result<UserRows, DatabaseError> {
+        let client = self.client().await?;
+        privacy::rows_of(&client, tenant, user_id).await
+    }
+
     async fn expiring(&self, expiry: Expiry) -> Result<Census, DatabaseError> {
         let client = self.client().await?;
         retention::expiring(&client, &expiry).await
@@ -186,9 +210,32 @@ impl Database for Postgres {
         retention::expire(&client, &expiry, oldest).await
     }
 
+    async fn maintain(&self) -> Result<Maintained, DatabaseError> {
+        let mut client = self.client().await?;
+        Ok(Maintained {
+            partitions: call(&mut client, include_str!("queries/make_partitions.sql")).await?,
+            hours: call(&mut client, include_str!("queries/refresh_rollups.sql")).await?,
+        })
+    }
+
+    async fn versions(&self) -> Result<(i32, i32), DatabaseError> {
+        let client = self.client().await?;
+        schema::versions(&client).await
+    }
+
     async fn ping(&self) -> Result<(), DatabaseError> {
         self.client().await?.simple_query("SELECT 1").await.map(drop).map_err(|error| unavailable(&error))
     }
+}
+
+/// Calls a function that may take its time, in a transaction of its own.
+async fn call(client: &mut Object, sql: &str) -> Result<i32, DatabaseError> {
+    let transaction = client.transaction().await.map_err(|error| unavailable(&error))?;
+    let patiently = transaction.batch_execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '5s'").await;
+    patiently.map_err(|error| unavailable(&error))?;
+    let row = transaction.query_one(sql, &[]).await.map_err(|error| unavailable(&error))?;
+    transaction.commit().await.map_err(|error| unavailable(&error))?;
+    Ok(row.get(0))
 }
 
 async fn run(
@@ -219,7 +266,8 @@ async fn move_offsets(transaction: &Transaction<'_>, owner: &str, batch: &Batch)
 /// Carries out the erasures of the batch, and removes the journeys it says are erased.
 async fn forget(transaction: &Transaction<'_>, key: &LedgerKey, batch: &Batch) -> Result<(), DatabaseError> {
     for erasure in &batch.erasures {
-        ledger::erase(transaction, key, &erasure.row).await.map_err(|error| poison_or(erasure.index, &error))?;
+        let place = batch.place_of(erasure.index);
+        ledger::erase(transaction, key, &erasure.row, place).await.map_err(|error| poison_or(erasure.index, &error))?;
     }
     for (journey, end) in batch.ended_journeys() {
         erase_until(transaction, &END_JOURNEY, journey, end).await?;

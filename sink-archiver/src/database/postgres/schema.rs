@@ -20,11 +20,7 @@ pub(super) async fn migrate(client: &Client) -> Result<(), DatabaseError> {
 async fn migrate_locked(client: &Client) -> Result<(), DatabaseError> {
     let run = async |sql: &str| client.batch_execute(sql).await.map_err(|error| unavailable(&error));
     run(include_str!("queries/migrations_table.sql")).await?;
-    let row = client
-        .query_one("SELECT coalesce(max(version), 0) FROM schema_migrations", &[])
-        .await
-        .map_err(|error| unavailable(&error))?;
-    for migration in pending(POSTGRES, row.get(0))? {
+    for migration in pending(POSTGRES, stored(client).await?)? {
         let change = format!(
             "BEGIN; SET LOCAL statement_timeout = 0; {}; INSERT INTO schema_migrations (version, name) VALUES ({}, '{}'); COMMIT",
             migration.sql.trim_end().trim_end_matches(';'),
@@ -39,4 +35,22 @@ async fn migrate_locked(client: &Client) -> Result<(), DatabaseError> {
         tracing::info!(version = migration.version, name = migration.name, "database schema changed");
     }
     Ok(())
+}
+
+async fn stored(client: &Client) -> Result<i32, DatabaseError> {
+    let row = client
+        .query_one(include_str!("queries/schema_version.sql"), &[])
+        .await
+        .map_err(|error| unavailable(&error))?;
+    Ok(row.get(0))
+}
+
+/// See [`crate::database::Database::versions`].
+pub(super) async fn versions(client: &Client) -> Result<(i32, i32), DatabaseError> {
+    let known = POSTGRES.last().map_or(0, |migration| migration.version);
+    let row = client
+        .query_one("SELECT to_regclass('schema_migrations') IS NOT NULL", &[])
+        .await
+        .map_err(|error| unavailable(&error))?;
+    if row.get(0) { Ok((stored(client).await?, known)) } else { Ok((0, known)) }
 }

@@ -1,6 +1,6 @@
 //! The erasure ledger and the pseudonyms in SQLite.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
 use telemetry_schemas::{erasure::Erasure, time::EventTime};
@@ -56,8 +56,13 @@ pub(super) fn read<'a>(
     Ok(ledger)
 }
 
-/// Notes one erasure and removes what it covers.
-pub(super) fn erase(transaction: &Transaction<'_>, key: &LedgerKey, erasure: &Erasure) -> rusqlite::Result<()> {
+/// Notes one erasure, removes what it covers and certifies it. `place` is the request's partition and offset.
+pub(super) fn erase(
+    transaction: &Transaction<'_>,
+    key: &LedgerKey,
+    erasure: &Erasure,
+    place: (i32, i64),
+) -> rusqlite::Result<()> {
     let hash = key.hash(&erasure.tenant, &erasure.user_id);
     transaction.prepare_cached(include_str!("queries/write_ledger.sql"))?.execute(params![
         erasure.tenant,
@@ -65,15 +70,31 @@ pub(super) fn erase(transaction: &Transaction<'_>, key: &LedgerKey, erasure: &Er
         erasure.erased_at.0,
         erasure.erasure_id
     ])?;
-    for sql in statements(include_str!("queries/erase_user.sql")) {
-        transaction.prepare_cached(sql)?.execute(named_params! {
+    let mut deleted: BTreeMap<&str, usize> = BTreeMap::new();
+    for (sql, table) in statements(include_str!("queries/erase_user.sql")).zip(ERASED_TABLES) {
+        let rows = transaction.prepare_cached(sql)?.execute(named_params! {
             ":tenant": erasure.tenant,
             ":user_id": erasure.user_id,
             ":erased_at": erasure.erased_at.to_rfc3339(),
         })?;
+        deleted.insert(table, rows);
     }
+    transaction.prepare_cached(include_str!("queries/write_certificate.sql"))?.execute(params![
+        erasure.erasure_id,
+        erasure.tenant,
+        hash,
+        erasure.erased_at.0,
+        erasure.requested_by,
+        place.0,
+        place.1,
+        serde_json::json!(deleted).to_string(),
+    ])?;
     Ok(())
 }
+
+/// The tables of `erase_user.sql`, in its order.
+const ERASED_TABLES: [&str; 7] =
+    ["user_pseudonyms", "events", "ttf_records", "breaches", "breach_status", "stage_durations", "journeys"];
 
 /// See [`crate::database::Database::resolve`].
 pub(super) fn resolve(

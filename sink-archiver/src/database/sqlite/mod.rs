@@ -5,6 +5,7 @@ mod cohorts;
 mod duty;
 mod insert;
 mod ledger;
+mod privacy;
 mod retention;
 mod schema;
 
@@ -23,13 +24,17 @@ use stream_runtime::log::TopicPartition;
 use telemetry_schemas::{TtfRecord, time::EventTime};
 
 use super::{
-    Database, DatabaseError, Duty, Held, Person, Resolved, Written,
+    Database, DatabaseError, Duty, Held, Maintained, Person, Resolved, Written,
     people::Missing,
     rows::{Batch, End, JourneyKey},
 };
 use crate::{
     cohorts::rows::{CohortRows, Signups, Targets},
     erasure::LedgerKey,
+    privacy::{
+        access::UserRows,
+        certificate::{Certificate, Step},
+    },
     retention::{Census, Expiry},
 };
 
@@ -212,6 +217,30 @@ impl Database for Sqlite {
         .await
     }
 
+    async fn certificates(&self, erasure_id: Option<&str>) -> Result<Vec<Certificate>, DatabaseError> {
+        let id = erasure_id.map(str::to_owned);
+        self.blocking(move |shared| {
+            privacy::certificates(&shared.reader.lock(), id.as_deref()).map_err(|error| unavailable(&error))
+        })
+        .await
+    }
+
+    async fn note_certificate(&self, erasure_id: &str, step: Step, at: EventTime) -> Result<bool, DatabaseError> {
+        let id = erasure_id.to_owned();
+        self.blocking(move |shared| {
+            privacy::note(&shared.writer.lock(), &id, step, at).map_err(|error| unavailable(&error))
+        })
+        .await
+    }
+
+    async fn rows_of(&self, tenant: &str, user_id: &str) -> Result<UserRows, DatabaseError> {
+        let (tenant, user_id) = (tenant.to_owned(), user_id.to_owned());
+        self.blocking(move |shared| {
+            privacy::rows_of(&shared.reader.lock(), &tenant, &user_id).map_err(|error| unavailable(&error))
+        })
+        .await
+    }
+
     async fn expiring(&self, expiry: Expiry) -> Result<Census, DatabaseError> {
         self.blocking(move |shared| {
             retention::expiring(&shared.reader.lock(), &expiry).map_err(|error| unavailable(&error))
@@ -224,6 +253,14 @@ impl Database for Sqlite {
             retention::expire(&shared.writer.lock(), &expiry).map_err(|error| unavailable(&error))
         })
         .await
+    }
+
+    async fn maintain(&self) -> Result<Maintained, DatabaseError> {
+        Ok(Maintained::default())
+    }
+
+    async fn versions(&self) -> Result<(i32, i32), DatabaseError> {
+        self.blocking(|shared| schema::versions(&shared.reader.lock()).map_err(|error| unavailable(&error))).await
     }
 
     async fn ping(&self) -> Result<(), DatabaseError> {
@@ -258,7 +295,7 @@ fn move_offsets(transaction: &Transaction<'_>, owner: &str, batch: &Batch) -> Re
 
 fn forget(transaction: &Transaction<'_>, key: &LedgerKey, batch: &Batch) -> Result<(), DatabaseError> {
     for erasure in &batch.erasures {
-        ledger::erase(transaction, key, &erasure.row).map_err(|error| poison_or(erasure.index, &error))?;
+        ledger::erase(transaction, key, &erasure.row, batch.place_of(erasure.index)).map_err(|error| poison_or(erasure.index, &error))?;
     }
     for (journey, end) in batch.ended_journeys() {
         erase_until(transaction, include_str!("queries/end_journey.sql"), journey, end)?;

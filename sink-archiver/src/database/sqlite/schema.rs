@@ -31,3 +31,14 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), DatabaseError> 
     run().map_err(|error| unavailable(&error))??;
     transaction.commit().map_err(|error| unavailable(&error))
 }
+
+/// See [`crate::database::Database::versions`].
+pub(super) fn versions(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
+    let known = SQLITE.last().map_or(0, |migration| migration.version);
+    let is_there = "SELECT count(*) FROM sqlite_master WHERE name = 'schema_migrations'";
+    if connection.query_row(is_there, [], |row| row.get::<_, i64>(0))? == 0 {
+        return Ok((0, known));
+    }
+    let stored = connection.query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", [], |row| row.get(0))?;
+    Ok((stored, known))
+}

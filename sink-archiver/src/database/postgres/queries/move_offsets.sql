@@ -1,5 +1,5 @@
 UPDATE sink_offsets AS stored
-SET next_offset = wanted.next_offset
+SET next_offset = wanted.next_offset, moved_at = now()
 FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[])
     AS wanted (topic, partition, expected, next_offset)
 WHERE stored.topic = wanted.topic

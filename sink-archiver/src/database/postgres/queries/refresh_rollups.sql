@@ -1,0 +1,1 @@
+SELECT ttf_refresh_rollups()
