@@ -3,6 +3,7 @@
 mod assignment;
 mod priority;
 mod transact;
+mod turn;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,7 +13,7 @@ use std::{
 
 use service_kit::{CheckHandle, Kit, ProgressHandle, ReadyHandle, metrics::Age};
 
-use self::priority::Precedence;
+use self::{priority::Precedence, turn::Turn};
 
 use super::{
     Codec, Context, KeyedProcessor, Shared,
@@ -92,7 +93,7 @@ pub struct Worker<P: KeyedProcessor, C: Codec<P>> {
     lag: LagMember,
     transaction_age: Age,
     state_measured: Option<Instant>,
-    stores_written: Option<Instant>,
+    stores_turn: Turn,
     foreign_since: Option<Instant>,
     ready: ReadyHandle,
     check: CheckHandle,
@@ -151,7 +152,7 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
             committed: None,
             open_records: 0,
             state_measured: None,
-            stores_written: None,
+            stores_turn: Turn::default(),
             foreign_since: None,
             shared,
         })

@@ -38,15 +38,12 @@ impl<P: KeyedProcessor, C: Codec<P>> Worker<P, C> {
         self.write_stores_when_due()
     }
 
-    /// Writes the stores that have waited, or whose changes take much memory.
+    /// Writes the stores whose turn it is, and those whose changes take much memory.
     pub(super) fn write_stores_when_due(&mut self) -> anyhow::Result<()> {
         let options = &self.shared.options;
         let cache_bytes = options.cache_bytes / (options.workers * self.tasks.len()).max(1);
-        let is_time = self.stores_written.is_none_or(|at| at.elapsed() >= options.store_interval);
-        self.write_stores(|task| task.is_behind() && (is_time || task.is_full(cache_bytes)))?;
-        if is_time {
-            self.stores_written = Some(Instant::now());
-        }
+        let turn = self.stores_turn.take(options.store_interval, self.tasks.keys().copied());
+        self.write_stores(|task| task.is_behind() && (turn.contains(&task.partition) || task.is_full(cache_bytes)))?;
         self.tasks.values_mut().for_each(|task| task.let_go(cache_bytes));
         Ok(())
     }
