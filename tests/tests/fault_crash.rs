@@ -1,5 +1,8 @@
-//! A processor is killed at each dangerous line of a commit; the next one goes on where it stopped. Needs a `ttf` that
-//! was built with the feature `failpoints`.
+//! A processor is killed at each dangerous line of a commit, an alerter around a delivery; the next one goes on where it
+//! stopped. Needs a `ttf` that was built with the feature `failpoints`.
+
+#[path = "fault_crash/alerter.rs"]
+mod alerter;
 
 use ttf_tests::faults::{Cluster, Explained, Spec, Trial};
 

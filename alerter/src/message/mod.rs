@@ -16,12 +16,12 @@ use std::sync::Arc;
 use service_kit::config::{HumanDuration, Secret};
 use telemetry_schemas::{BreachLevel, BreachStatus, EventTime, alert::Notification};
 
+use self::{facts::Facts, render::Renderer};
 pub use self::{
     internal::Trouble,
-    sample::{notification_of, samples},
+    sample::{breach as sample_breach, notification_of, samples},
     templates::{TemplateError, Templates},
 };
-use self::{facts::Facts, render::Renderer};
 use crate::{
     config::{AlerterConfig, UserIds},
     route::{self, Labels, Routes},
@@ -117,7 +117,7 @@ impl Naming {
     }
 
     /// The user's name in messages.
-    fn user(&self, tenant: &str, user_id: &str) -> String {
+    pub fn user(&self, tenant: &str, user_id: &str) -> String {
         match self.policy {
             UserIds::Plain => user_id.to_owned(),
             UserIds::Hashed => {
@@ -143,11 +143,8 @@ impl Messages {
     /// # Errors
     /// The first template that is damaged, or cannot say something, with its line.
     pub fn new(config: &AlerterConfig, routes: Arc<Routes>) -> Result<Self, TemplateError> {
-        let templates = Templates::load(
-            config.templates.as_deref(),
-            config.journey_url.as_deref(),
-            config.runbook_url.as_deref(),
-        )?;
+        let templates =
+            Templates::load(config.templates.as_deref(), config.journey_url.as_deref(), config.runbook_url.as_deref())?;
         let messages = Self {
             templates: Arc::new(templates),
             routes,

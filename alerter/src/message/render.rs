@@ -83,7 +83,12 @@ impl Renderer<'_> {
 
     pub fn email(&self, facts: &Facts) -> Result<EmailTexts, TemplateError> {
         Ok(EmailTexts {
-            subject: self.templates.render("email_subject.jinja", facts)?.split_whitespace().collect::<Vec<_>>().join(" "),
+            subject: self
+                .templates
+                .render("email_subject.jinja", facts)?
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
             text: self.templates.render("email_text.jinja", facts)?,
             html: self.templates.render("email_html.jinja", facts)?,
         })

@@ -86,8 +86,7 @@ impl Templates {
         environment.set_auto_escape_callback(escaping);
         environment.set_formatter(write_value);
         environment.add_test("link", |value: &Value| value.as_str().is_some_and(is_link));
-        let mut templates =
-            Self { environment, folder: folder.map(Path::to_owned), replaced: Vec::new() };
+        let mut templates = Self { environment, folder: folder.map(Path::to_owned), replaced: Vec::new() };
         for (name, source) in BUILT_IN {
             templates.add(name, (*source).to_owned())?;
         }
@@ -132,9 +131,8 @@ impl Templates {
             }
             _ => name.to_owned(),
         };
-        let message = error.detail().map_or_else(|| error.kind().to_string(), |detail| {
-            format!("{}: {detail}", error.kind())
-        });
+        let message =
+            error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
         TemplateError { place, line: error.line(), message }
     }
 }

@@ -21,11 +21,7 @@ pub const AGENT: &str = concat!("ttf-alerter/", env!("CARGO_PKG_VERSION"));
 pub fn client(timeout: Duration) -> anyhow::Result<Client> {
     // An error says that the process has one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Client::builder()
-        .timeout(timeout)
-        .redirect(redirect::Policy::none())
-        .user_agent(AGENT)
-        .build()?)
+    Ok(Client::builder().timeout(timeout).redirect(redirect::Policy::none()).user_agent(AGENT).build()?)
 }
 
 /// What came of a request: an answer that says yes, or why not.

@@ -1,6 +1,7 @@
 //! The whole alerter on a log in memory, with receivers that answer as told.
 
 mod fallback;
+mod flood;
 mod installation;
 mod pipeline;
 mod providers;

@@ -63,7 +63,8 @@ async fn pagerduty_sees_one_incident_that_changes_its_severity_and_ends() {
     assert!(hits.iter().all(|hit| hit.body["dedup_key"] == hits[0].body["dedup_key"]), "one incident");
     assert!(hits[0].body["dedup_key"].as_str().unwrap().starts_with("ttf:acme:onboarding:"));
     let text = texts(&hits[0]);
-    for part in ["onboarding", "u-1", "first_agent_to_first_workflow", "plan=team", "https://ttf.example.com", "unbook"] {
+    for part in ["onboarding", "u-1", "first_agent_to_first_workflow", "plan=team", "https://ttf.example.com", "unbook"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     running.stop().await;
@@ -213,4 +214,45 @@ async fn slack_is_told_no_faster_than_it_allows() {
     }
     eventually("all are told", || fake.accepted().len() == 6).await;
     running.stop().await;
+}
+
+/// What is pressed in Slack is a command, when Slack has signed it, and nothing otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_button_pressed_in_slack_is_a_command_once_it_is_signed() {
+    use hmac::Mac as _;
+    use telemetry_schemas::{alert::AlertCommand, topics};
+
+    let fake = FakeReceiver::start().await;
+    let installation = Installation::new();
+    let config = crate::testing::config(&slack(&fake));
+    let codec = telemetry_schemas::Codec::without_registry();
+    let desk = crate::desk::Desk::new(&config, installation.log.clone(), codec.clone()).expect("a desk");
+    let router = crate::receivers::slack::endpoint::router(&config, desk).expect("an endpoint");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/slack/interactions", listener.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let payload = r#"{"type":"block_actions","user":{"id":"U1","username":"grace"},
+        "actions":[{"action_id":"ttf_acknowledge","value":"ttf:acme:onboarding:00","action_ts":"1.5"}]}"#;
+    let body = form_urlencoded::Serializer::new(String::new()).append_pair("payload", payload).finish();
+    let sent = (service_kit::clock::now_ms() / 1_000).to_string();
+    let client = reqwest::Client::new();
+    let post = |secret: &'static str| {
+        let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+        mac.update(format!("v0:{sent}:{body}").as_bytes());
+        let request = client
+            .post(&url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("x-slack-request-timestamp", &sent)
+            .header("x-slack-signature", format!("v0={}", hex::encode(mac.finalize().into_bytes())))
+            .body(body.clone());
+        async move { request.send().await.expect("an answer").status().as_u16() }
+    };
+    assert_eq!(post("guessed").await, 401);
+    assert!(installation.read(topics::ALERT_COMMANDS).is_empty());
+    assert_eq!(post("s3cret").await, 200);
+    let commands = installation.read(topics::ALERT_COMMANDS);
+    let command: AlertCommand = codec.decode(&commands[0]).expect("a command");
+    assert_eq!((command.group_key.as_str(), command.by.as_str()), ("ttf:acme:onboarding:00", "slack:grace"));
+    assert_eq!(installation.read(topics::AUDIT).len(), 1, "and it is in the audit log");
 }

@@ -141,8 +141,7 @@ pub fn pagerduty(body: &Value) {
     match text(&top["event_action"]) {
         "trigger" => {
             let payload = object(&top["payload"]);
-            let known =
-                ["summary", "source", "severity", "timestamp", "component", "group", "class", "custom_details"];
+            let known = ["summary", "source", "severity", "timestamp", "component", "group", "class", "custom_details"];
             assert!(payload.keys().all(|key| known.contains(&key.as_str())), "{:?}", payload.keys());
             limited(&payload["summary"], 1_024);
             limited(&payload["source"], 1_024);

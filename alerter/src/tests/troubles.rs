@@ -50,9 +50,7 @@ async fn retry_after_holds_for_all_groups_of_the_receiver() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_refused_for_good_is_counted_and_holds_up_nothing() {
-    for answer in
-        [Answer::Status(400), Answer::Status(413), Answer::Status(302)]
-    {
+    for answer in [Answer::Status(400), Answer::Status(413), Answer::Status(302)] {
         let fake = FakeReceiver::start().await;
         fake.answer([answer]);
         let installation = Installation::new();

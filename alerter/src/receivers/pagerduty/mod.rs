@@ -6,10 +6,7 @@
 mod body;
 
 use async_trait::async_trait;
-use reqwest::{
-    Client, StatusCode,
-    header::CONTENT_TYPE,
-};
+use reqwest::{Client, StatusCode, header::CONTENT_TYPE};
 use service_kit::config::Secret;
 
 pub use self::body::{action, body};

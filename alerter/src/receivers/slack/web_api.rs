@@ -142,8 +142,7 @@ impl WebApi {
 
 /// What is said in the thread.
 fn reply(message: &Message, channel: &str, ts: &str) -> Value {
-    let mut reply =
-        json!({"channel": channel, "thread_ts": ts, "text": clip(&message.slack.update, MAX_TEXT), "unfurl_links": false});
+    let mut reply = json!({"channel": channel, "thread_ts": ts, "text": clip(&message.slack.update, MAX_TEXT), "unfurl_links": false});
     // Nobody follows the thread of a message nobody has looked at.
     if ["level_raised", "repeat_interval_elapsed", "escalated"].contains(&message.reason.as_str()) {
         reply["reply_broadcast"] = true.into();

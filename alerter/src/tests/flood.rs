@@ -1,0 +1,97 @@
+//! A flood: tens of thousands of users are late within a minute.
+
+use std::time::{Duration, Instant};
+
+use stream_runtime::log::NewRecord;
+use telemetry_schemas::{BreachLevel::Warning, EventTime, RecordKey, TtfBreach, topics};
+
+use super::{
+    installation::{Installation, Running},
+    receiver::FakeReceiver,
+};
+use crate::testing::breach;
+
+const USERS: usize = 50_000;
+/// In a debug build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Resident memory of this process in KiB.
+fn memory() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is there");
+    line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+}
+
+fn metric(running: &Running, line: &str) -> f64 {
+    running.metric(line).unwrap_or_default()
+}
+
+/// How many are late, as the last message to the channel says.
+fn told(fake: &FakeReceiver) -> usize {
+    let hits = fake.accepted();
+    let Some(text) = hits.last().map(|hit| hit.body["blocks"][1]["text"]["text"].to_string()) else { return 0 };
+    let digits: String =
+        text.chars().skip_while(|one| !one.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_thousand_breaches_are_a_few_messages_that_count_them_all() {
+    let fake = FakeReceiver::start().await;
+    let installation = Installation::new();
+    let section = format!(
+        "
+route: {{ receiver: team, group_by: [tenant, journey], group_wait: 0s, group_interval: 2s }}
+receivers: [{{ name: team, slack: {{ api_url: '{}' }} }}]
+",
+        fake.url("slack")
+    );
+    let running = installation.start(&section).await;
+    let codec = telemetry_schemas::Codec::without_registry();
+    let publisher = installation.log.publisher().expect("a publisher");
+    let before = memory();
+    let began = Instant::now();
+    let mut last = None;
+    for user in 0..USERS {
+        let now = EventTime(service_kit::clock::now_ms());
+        let breach = breach(&format!("u-{user}"), Warning);
+        let shift = now.since(breach.detected_at);
+        let breach = TtfBreach {
+            signup_at: breach.signup_at.plus(shift),
+            due_at: breach.due_at.plus(shift),
+            detected_at: now,
+            ..breach
+        };
+        let key = RecordKey::user(&*breach.tenant, &*breach.user_id).to_bytes();
+        let record = NewRecord::new(topics::TTF_BREACHES, key, codec.encode(&breach).expect("Avro"));
+        last = Some(loop {
+            // The queue is full: come back.
+            match publisher.publish(record.clone()) {
+                Ok(delivery) => break delivery,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        });
+    }
+    last.expect("there are some").await.expect("it is written");
+    let mut most = memory();
+    while told(&fake) < USERS {
+        most = most.max(memory());
+        let routed = metric(&running, r#"ttf_alert_breaches_total{outcome="routed"}"#);
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{} of {USERS} told, {routed} routed, {} messages",
+            told(&fake),
+            fake.accepted().len()
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(told(&fake), USERS, "each is counted once");
+    assert_eq!(metric(&running, r#"ttf_alert_breaches_total{outcome="routed"}"#), USERS as f64);
+    let messages = fake.accepted().len();
+    assert!(messages <= began.elapsed().as_secs() as usize / 2 + 2, "{messages} messages in {:?}", began.elapsed());
+    let growth = most.saturating_sub(before) / 1_024;
+    // The log itself is in memory here: 50 000 breaches, twice, of some 400 bytes are 40 MiB of it.
+    assert!(growth < 250, "{growth} MiB");
+    println!("{messages} messages in {:?}, {growth} MiB", began.elapsed());
+    running.stop().await;
+}

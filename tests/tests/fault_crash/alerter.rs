@@ -1,0 +1,173 @@
+//! An alerter is killed around a delivery.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use serde_json::json;
+use stream_runtime::log::NewRecord;
+use telemetry_schemas::{BreachKind, BreachLevel, BreachStatus, EventTime, Millis, RecordKey, TtfBreach, topics};
+use ttf_tests::{
+    faults::Cluster,
+    observe,
+    process::{Ttf, free_port},
+    receiver::Receiver,
+    wait,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One tenant's alerter with a webhook of its own on the shared broker.
+struct Alerting {
+    cluster: Cluster,
+    receiver: Receiver,
+    folder: tempfile::TempDir,
+    tenant: String,
+}
+
+struct Running {
+    process: Ttf,
+    url: String,
+    armed: std::path::PathBuf,
+}
+
+impl Alerting {
+    async fn new() -> Self {
+        let tenant = format!("killed-{}", EventTime(now_ms()).0);
+        Self { cluster: Cluster::shared(), receiver: Receiver::start().await, folder: tempfile::tempdir().expect("a folder"), tenant }
+    }
+
+    /// Starts the alerter; it dies at this point once it is armed.
+    async fn start(&self, point: &str) -> Running {
+        let admin = free_port();
+        let name = format!("hook-{}", self.tenant);
+        let config = self.folder.path().join("alerter.yaml");
+        self.cluster.write_config(
+            &config,
+            &json!({
+                "service": { "admin_listen": format!("127.0.0.1:{admin}") },
+                "log": { "properties": { "session.timeout.ms": "6000" } },
+                "alerter": {
+                    "state_dir": self.folder.path().join("alerts"),
+                    "route": {
+                        "receiver": "log", "group_wait": "0s", "group_interval": "0s",
+                        "routes": [{ "receiver": name, "matchers": [format!("tenant={}", self.tenant)] }],
+                    },
+                    "receivers": [{ "name": "log", "log": {} }, { "name": name, "webhook": { "url": self.receiver.url } }],
+                },
+            }),
+        );
+        let armed = self.folder.path().join("armed");
+        let faults = format!("{point}=kill@{}", armed.display());
+        let arguments = ["alerter", "--config", path(&config)];
+        let env = [("TTF_FAULTS", faults.as_str())];
+        let mut process = Ttf::start_with("alerter", self.folder.path(), &arguments, &env);
+        let url = format!("http://127.0.0.1:{admin}");
+        process.ready(&format!("{url}/ready"), PATIENCE).await;
+        Running { process, url, armed }
+    }
+
+    async fn publish(&self, status: BreachStatus) {
+        let now = EventTime(now_ms());
+        let breach = TtfBreach {
+            breach_id: format!("{}-{}", self.tenant, status.as_str()),
+            tenant: self.tenant.clone(),
+            journey: "onboarding".to_owned(),
+            user_id: "u-1".to_owned(),
+            kind: BreachKind::Deadline,
+            level: BreachLevel::Critical,
+            threshold_ms: Millis::from_minutes(120),
+            status,
+            signup_at: now.plus(Millis::from_minutes(-121)),
+            due_at: now.plus(Millis::from_minutes(-1)),
+            detected_at: now,
+            attempt: String::new(),
+            reason: None,
+            late: false,
+            current_stage: None,
+            segments: BTreeMap::new(),
+            record_revision: 1,
+            experiments: BTreeMap::new(),
+            release: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+        };
+        let key = RecordKey::user(&*breach.tenant, &*breach.user_id).to_bytes();
+        let value = self.cluster.codec.encode(&breach).expect("a sound breach");
+        self.cluster.publish_records(vec![NewRecord::new(topics::TTF_BREACHES, key, value)]).await;
+    }
+
+    async fn delivered(&self, count: usize) {
+        let is_there = || async {
+            let found = self.receiver.deliveries().len();
+            if found >= count { Ok(()) } else { Err(format!("{found} deliveries")) }
+        };
+        wait::until("the notification is delivered", PATIENCE, is_there).await;
+        assert_eq!(self.receiver.deliveries().len(), count);
+    }
+}
+
+impl Running {
+    async fn outcome(&self, outcome: &str, count: f64) {
+        let part = format!("outcome=\"{outcome}\"");
+        let is_so = || async {
+            let metrics = observe::metrics(&self.url).await;
+            let of_ours = |name: &str| name.starts_with("ttf_alert_deliveries_total") && name.contains("hook-") && name.contains(&part);
+            let found: f64 = metrics.iter().filter(|(name, _)| of_ours(name)).map(|(_, value)| value).sum();
+            if (found - count).abs() < f64::EPSILON { Ok(()) } else { Err(format!("{outcome}: {found}")) }
+        };
+        wait::until("it is counted", PATIENCE, is_so).await;
+    }
+
+    /// Waits until the armed fault has killed it.
+    fn dead(&mut self) {
+        let status = self.process.wait(PATIENCE);
+        assert!(status.code().is_none(), "it ended by itself: {status}\n{}", self.process.output());
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_millis()).expect("a time")
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a temporary path is UTF-8")
+}
+
+/// Kills the alerter at `point` of the first delivery, starts it again, and tells the end.
+async fn killed_at(point: &str, delivered_before: usize) -> Vec<String> {
+    let alerting = Alerting::new().await;
+    let mut alerter = alerting.start(point).await;
+    std::fs::write(&alerter.armed, b"").expect("a writable folder");
+    alerting.publish(BreachStatus::Firing).await;
+    alerter.dead();
+    assert_eq!(alerting.receiver.deliveries().len(), delivered_before);
+
+    let mut alerter = alerting.start(point).await;
+    alerting.delivered(delivered_before + 1).await;
+    // Nobody can know whether the receiver had it: it is counted.
+    alerter.outcome("redelivered", 1.0).await;
+    alerter.outcome("delivered", 1.0).await;
+
+    // What is recorded is not sent again, whatever happens to the process.
+    alerter.process.kill();
+    let mut alerter = alerting.start(point).await;
+    alerting.publish(BreachStatus::Resolved).await;
+    alerting.delivered(delivered_before + 2).await;
+    alerter.outcome("delivered", 1.0).await;
+    alerter.outcome("redelivered", 0.0).await;
+    assert!(alerter.process.terminate(Duration::from_secs(15)).success());
+    alerting.receiver.deliveries().into_iter().map(|delivery| delivery.idempotency_key).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_decision_and_delivery_loses_no_alarm() {
+    let keys = killed_at("delivery::before_send", 0).await;
+    assert_ne!(keys[0], keys[1], "the alarm and its end, each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_delivery_and_its_record_delivers_again_under_the_same_key_and_counts_it() {
+    let keys = killed_at("delivery::taken", 1).await;
+    assert_eq!(keys[0], keys[1], "the receiver can tell that it is the same");
+    assert_ne!(keys[1], keys[2]);
+}
