@@ -186,7 +186,11 @@ impl GatewayConfig {
             (limits.event_bytes <= limits.batch_bytes, "limits.event_bytes", "must not exceed limits.batch_bytes"),
             (
                 limits.in_flight_bytes.bytes() / 2
-                    >= limits.batch_bytes.bytes().saturating_add(limits.body_bytes.bytes()).saturating_add(REQUEST as u64),
+                    >= limits
+                        .batch_bytes
+                        .bytes()
+                        .saturating_add(limits.body_bytes.bytes())
+                        .saturating_add(REQUEST as u64),
                 "limits.in_flight_bytes",
                 "must be at least twice one whole request (limits.batch_bytes and limits.body_bytes together), as one tenant holds half of it at most",
             ),

@@ -109,7 +109,9 @@ enum Decided {
         /// Its record's place among the outputs.
         at: usize,
     },
-    Rejected { reason: &'static str },
+    Rejected {
+        reason: &'static str,
+    },
 }
 
 impl Transform for RawIntake {

@@ -203,10 +203,10 @@ async fn run_with(parts: Parts, kit: &Kit) -> anyhow::Result<SocketAddr> {
         let interval = gateway.config.reload_interval.as_std();
         reload::start(source, (*tenants).clone(), interval, gateway.clone(), kit);
     }
-    let router = http::router(gateway.clone(), extra, kit);
+    let front = http::Front::new(gateway.clone(), extra, kit);
     let shutdown = kit.shutdown();
     kit.spawn("gateway http", async move {
-        http::serve(listener, router, server_limits, certificates, server_metrics, shutdown).await;
+        http::serve(listener, front, server_limits, certificates, server_metrics, shutdown).await;
         // Requests whose clients went away are carried to their end, too.
         gateway.tasks.close();
         gateway.tasks.wait().await;

@@ -52,7 +52,13 @@ impl Tally {
     /// Counts `events` as received.
     pub fn open(metrics: &EventMetrics, tenant: &str, source: &'static str, events: usize) -> Self {
         metrics.received(tenant, source, events as u64);
-        Self { metrics: metrics.clone(), tenant: tenant.to_owned(), source, open: events, counted: [0; Outcome::ALL.len()] }
+        Self {
+            metrics: metrics.clone(),
+            tenant: tenant.to_owned(),
+            source,
+            open: events,
+            counted: [0; Outcome::ALL.len()],
+        }
     }
 
     pub fn count(&mut self, outcome: Outcome) {

@@ -11,7 +11,11 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures::StreamExt;
 
 use super::{error::ApiError, intake::Door};
-use crate::{adapters::cloudevents, batch::Form, in_flight::{Exhausted, Reservation}};
+use crate::{
+    adapters::cloudevents,
+    batch::Form,
+    in_flight::{Exhausted, Reservation},
+};
 
 /// What is done to a body for transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,12 +232,12 @@ fn inflate(decoder: impl Read, limit: usize, reservation: &mut Reservation) -> R
 mod tests {
     use std::io::Write;
 
+    use super::*;
+    use crate::in_flight::tests::in_flight;
     use flate2::{
         Compression,
         write::{GzEncoder, ZlibEncoder},
     };
-    use super::*;
-    use crate::in_flight::tests::in_flight;
 
     fn gzip(data: &[u8]) -> Bytes {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());

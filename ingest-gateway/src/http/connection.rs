@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
+use axum::response::Response;
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -34,9 +34,8 @@ use tokio::{
     sync::Notify,
 };
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt;
 
-use super::tls::HTTP_2;
+use super::{front::Front, tls::HTTP_2};
 
 /// Limits of connections.
 #[derive(Debug, Clone, Copy)]
@@ -71,13 +70,13 @@ pub struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     limits: ServerLimits,
-    router: Router,
+    front: Front,
     /// By reason.
     cut: IntCounterVec,
 }
 
 impl Protocols {
-    pub fn new(router: Router, limits: ServerLimits, cut: IntCounterVec) -> Self {
+    pub fn new(front: Front, limits: ServerLimits, cut: IntCounterVec) -> Self {
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(limits.header_bytes);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
@@ -90,7 +89,7 @@ impl Protocols {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(limits.header_timeout)
             .keep_alive_timeout(PING_TIMEOUT);
-        Self { http1, http2, limits, router, cut }
+        Self { http1, http2, limits, front, cut }
     }
 
     /// Serves a connection to its end. `watcher` ends it in good order, when that is asked for.
@@ -130,11 +129,8 @@ impl Protocols {
         watcher: Watcher,
         shutdown: CancellationToken,
     ) -> Result<(), hyper::Error> {
-        let Self { http1, http2, limits, router, cut } = self;
-        let answer = move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().oneshot(request.map(Body::new))
-        };
+        let Self { http1, http2, limits, front, cut } = self;
+        let answer = move |request: Request<Incoming>| front.clone().answer(request, peer);
         let stream = TokioIo::new(stream);
         if !is_http2 {
             return watcher.watch(http1.serve_connection(stream, service_fn(answer))).await;

@@ -68,8 +68,8 @@ impl ApiError {
             Exhausted::Share => "too many of this tenant's requests wait for the log; nothing was taken",
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
-        .with_hint("send the same events again after Retry-After seconds")
-        .with_retry_after(1)
+            .with_hint("send the same events again after Retry-After seconds")
+            .with_retry_after(1)
     }
 
     pub fn body_too_large(limit: usize, setting: &str) -> Self {

@@ -14,6 +14,7 @@ use super::{
     answer::{EventResult, Problem},
     auth::{self, Caller},
     body::{self, DecodeFailure, Encoding},
+    carried::Carried,
     compat,
     deliver::{self, Item},
     error::ApiError,
@@ -85,11 +86,8 @@ pub struct Taken {
 
 /// Carries a request to its end, also when the client goes away and the caller is dropped.
 pub async fn carry(gateway: Gateway, intake: Intake) -> Result<Taken, ApiError> {
-    let task = gateway.tasks.spawn(take_in(gateway.clone(), intake));
-    task.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a request's task failed");
-        Err(ApiError::internal())
-    })
+    let work = take_in(gateway.clone(), intake);
+    Carried::new(&gateway.tasks, work).await
 }
 
 async fn take_in(gateway: Gateway, intake: Intake) -> Result<Taken, ApiError> {

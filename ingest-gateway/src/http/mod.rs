@@ -3,6 +3,7 @@
 mod answer;
 mod auth;
 mod body;
+mod carried;
 mod compat;
 mod connection;
 mod cors;
@@ -10,10 +11,12 @@ mod deliver;
 mod erasures;
 mod error;
 mod events;
+mod front;
 mod intake;
 mod journey;
 mod observe;
 mod openapi;
+mod operator;
 mod root;
 mod server;
 mod smoke_limit;
@@ -37,6 +40,7 @@ use self::error::ApiError;
 pub use self::{
     auth::Keys,
     connection::ServerLimits,
+    front::Front,
     server::serve,
     smoke_limit::SmokeLimit,
     state::{Gateway, LogHealth, Shared},
@@ -57,10 +61,11 @@ pub const ROUTES: [(&str, &str); 9] = [
     ("GET", "/openapi.json"),
 ];
 
-/// Puts the endpoints together. `extra` holds further routes of the process.
-pub fn router(gateway: Gateway, extra: Router, kit: &Kit) -> Router {
+/// Puts the endpoints together. `extra` holds further routes of the process; those below `/api/v1/` are for admins.
+fn router(gateway: Gateway, extra: Router, kit: &Kit) -> Router {
     let metrics = gateway.metrics.clone();
     let cors = cors::layer(&gateway.config.cors);
+    let extra = extra.layer(middleware::from_fn_with_state(gateway.clone(), operator::require));
     let compatible = if gateway.config.compatible.enabled { compat::router() } else { Router::new() };
     Router::new()
         .route("/", get(root::get))

@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
 use service_kit::CancellationToken;
 use tokio::{
@@ -12,6 +11,7 @@ use tokio::{
 
 use super::{
     connection::{Protocols, ServerLimits},
+    front::Front,
     tls::Certificates,
 };
 use crate::metrics::HttpMetrics;
@@ -22,7 +22,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `shutdown`; then stops accepting, lets running requests end, and returns.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    front: Front,
     limits: ServerLimits,
     certificates: Option<Certificates>,
     metrics: HttpMetrics,
@@ -30,7 +30,7 @@ pub async fn serve(
 ) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let protocols = Protocols::new(router, limits, metrics.connections_cut);
+    let protocols = Protocols::new(front, limits, metrics.connections_cut);
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,

@@ -224,9 +224,8 @@ fn what_another_gateway_has_taken_is_left_out_and_the_rest_is_not() {
         RawIntake { dedup, ..intake(kit) }
     });
     let run = uuid::Uuid::now_v7();
-    let event = |id: u8| {
-        json!({"event_name": "x", "event_type": "test", "event_id": format!("{run}-{id}")}).to_string()
-    };
+    let event =
+        |id: u8| json!({"event_name": "x", "event_type": "test", "event_id": format!("{run}-{id}")}).to_string();
     assert_eq!(transaction(&mut first, &[&event(1), "{", &event(2)]), 3);
     first.rolled_back();
     assert_eq!(transaction(&mut first, &[&event(1), "{", &event(2)]), 3, "what was rolled back was not taken");

@@ -4,11 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use super::{
-    consent::ConsentMissing,
-    policies::Policies,
-    policy::Treated,
-};
+use super::{consent::ConsentMissing, policies::Policies, policy::Treated};
 use crate::metrics::EventMetrics;
 
 /// Of a payload that will be cut, so much more is looked at, so that nothing is cut off where it would be recognised.

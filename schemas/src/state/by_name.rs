@@ -20,6 +20,17 @@ impl<V> Default for ByName<V> {
     }
 }
 
+impl<V> ByName<V> {
+    /// Looks through the few there are: names of other lengths are told apart at once, which a search by order cannot.
+    pub fn get(&self, name: &str) -> Option<&V> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut V> {
+        self.0.iter_mut().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+}
+
 impl<V> ops::Deref for ByName<V> {
     type Target = LiteMap<CompactString, V>;
 

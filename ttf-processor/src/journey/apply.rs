@@ -67,9 +67,13 @@ pub fn apply(journeys: &Journeys, state: &mut Option<UserState>, event: &EventVi
             changed |= keep_for_user(kept, value, event);
         }
     } else {
-        for (journey, value) in wanted_by_each(journeys, &told) {
+        for journey in journeys.all() {
+            let mut wanted = told.iter().filter(|value| wants(journey, value)).peekable();
+            if wanted.peek().is_none() {
+                continue;
+            }
             match attempt_of(kept, journey, event, &mut changed) {
-                Some(attempt) => changed |= keep_for_attempt(attempt, value, event),
+                Some(attempt) => wanted.for_each(|value| changed |= keep_for_attempt(attempt, value, event)),
                 None => refused = true,
             }
         }
@@ -110,19 +114,12 @@ pub fn erase(state: &mut Option<UserState>, erased_at: EventTime, now_ms: i64) -
     true
 }
 
-fn wanted_by_each<'a>(
-    journeys: &'a Journeys,
-    told: &'a [Told<'a>],
-) -> impl Iterator<Item = (&'a Journey, &'a Told<'a>)> {
-    journeys.all().iter().flat_map(move |journey| {
-        told.iter()
-            .filter(move |value| match value.kind {
-                Kind::Segment => journey.wanted.segments.contains(value.name),
-                Kind::Experiment => journey.wanted.experiments.contains(value.name),
-                Kind::Release => true,
-            })
-            .map(move |value| (journey, value))
-    })
+fn wants(journey: &Journey, value: &Told<'_>) -> bool {
+    match value.kind {
+        Kind::Segment => journey.wanted.segments.contains(value.name),
+        Kind::Experiment => journey.wanted.experiments.contains(value.name),
+        Kind::Release => true,
+    }
 }
 
 /// The attempt this event belongs to; `None` when it would be one too many.

@@ -19,7 +19,7 @@ use axum::{
 pub use self::request::Request;
 use self::{
     answer::Style,
-    request::{Vendor, wants_text},
+    request::{Form, Vendor, is_verbose, wants_text},
 };
 use super::{
     auth,
@@ -70,23 +70,33 @@ pub fn router() -> Router<Gateway> {
 }
 
 fn endpoint(path: &'static str) -> MethodRouter<Gateway> {
-    post(move |State(gateway): State<Gateway>, uri: Uri, headers: HeaderMap, body: Body| async move {
-        let (vendor, style) = vendor_of(path);
-        let style =
-            if style == Style::Mixpanel && wants_text(&headers, uri.query()) { Style::MixpanelText } else { style };
-        receive(gateway, vendor, style, &uri, &headers, body).await
-    })
+    let (vendor, style) = vendor_of(path);
+    let answer = move |State(gateway): State<Gateway>, uri: Uri, headers: HeaderMap, body: Body| async move {
+        let is_text = style == Style::Mixpanel && wants_text(&headers, uri.query());
+        let style = if is_text { Style::MixpanelText } else { style };
+        receive(gateway, vendor, style, Form::Said, &headers, body).await
+    };
+    if style != Style::Mixpanel {
+        return post(answer);
+    }
+    // Images in mails and senders without POST: everything stands in the query.
+    let by_query = move |State(gateway): State<Gateway>, uri: Uri, headers: HeaderMap| async move {
+        let query = uri.query().unwrap_or_default();
+        let style = if is_verbose(query) { style } else { Style::MixpanelText };
+        receive(gateway, vendor, style, Form::Always, &headers, Body::from(query.to_owned())).await
+    };
+    post(answer).get(by_query)
 }
 
 async fn receive(
     gateway: Gateway,
     vendor: Vendor,
     style: Style,
-    uri: &Uri,
+    form: Form,
     headers: &HeaderMap,
     body: Body,
 ) -> Response {
-    match take_in(gateway, vendor, uri, headers, body).await {
+    match take_in(gateway, vendor, form, headers, body).await {
         Ok(taken) => {
             let mut response = style.answer(&taken);
             if let Some(standing) = &taken.standing {
@@ -101,13 +111,13 @@ async fn receive(
 async fn take_in(
     gateway: Gateway,
     vendor: Vendor,
-    uri: &Uri,
+    form: Form,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Taken, ApiError> {
     let presented = auth::presented(headers)?.into_iter().collect();
     let mut encoding = body::encoding_of(headers)?;
-    let request = Request::of(vendor, headers, uri.query())?;
+    let request = Request::of(vendor, headers, form)?;
     let mut reservation = gateway.in_flight.reserve_for_unknown().map_err(ApiError::overloaded)?;
     let limit = gateway.config.limits.body_bytes.as_usize();
     let body = body::read(headers, body, limit, gateway.config.body_timeout.as_std(), &mut reservation).await?;

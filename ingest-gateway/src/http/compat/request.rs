@@ -23,6 +23,14 @@ pub enum Vendor {
     Mixpanel(mixpanel::Endpoint),
 }
 
+/// Whether the events are a field of a form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As `Content-Type` says.
+    Said,
+    Always,
+}
+
 /// A request of another product's client, without its body.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -52,7 +60,7 @@ const KEY_FIELDS: [&str; 4] = ["writeKey", "api_key", "token", "$token"];
 impl Request {
     /// # Errors
     /// A charset that is not UTF-8.
-    pub fn of(vendor: Vendor, headers: &HeaderMap, _query: Option<&str>) -> Result<Self, ApiError> {
+    pub fn of(vendor: Vendor, headers: &HeaderMap, form: Form) -> Result<Self, ApiError> {
         let content_type = content_type(headers);
         if let Some((_, charset)) = content_type.split_once("charset=")
             && !matches!(charset.trim_matches(['"', ' ', ';']), "utf-8" | "utf8" | "us-ascii")
@@ -63,7 +71,7 @@ impl Request {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok(Self {
             vendor,
-            is_form: content_type.starts_with("application/x-www-form-urlencoded"),
+            is_form: form == Form::Always || content_type.starts_with("application/x-www-form-urlencoded"),
             sent_at: text("posthog-request-timestamp"),
             sdk: text("posthog-sdk-info"),
         })
@@ -97,10 +105,15 @@ impl Request {
 
 /// Mixpanel answers `1` or `0` unless a client asks for words, and a server of ours always has words for JSON.
 pub fn wants_text(headers: &HeaderMap, query: Option<&str>) -> bool {
-    let is_verbose = query.is_some_and(|query| query.split('&').any(|pair| pair == "verbose=1"));
+    let is_verbose = query.is_some_and(is_verbose);
     let accepts_json =
         headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accept| accept.contains("json"));
     content_type(headers).starts_with("text/plain") && !is_verbose && !accepts_json
+}
+
+/// True when the query asks for an answer in words.
+pub fn is_verbose(query: &str) -> bool {
+    query.split('&').any(|pair| pair == "verbose=1")
 }
 
 fn content_type(headers: &HeaderMap) -> String {

@@ -196,6 +196,28 @@ async fn forms_lines_and_unmarked_gzip_are_read() {
 }
 
 #[tokio::test]
+async fn events_in_a_query_are_taken_and_answered_in_a_digit() {
+    let gateway = start().await;
+    let plain = mixpanel("1").to_string();
+    let encoded = BASE64.encode(mixpanel("2").to_string());
+    for (query, expected) in [
+        (vec![("data", plain.as_str())], (200, "1")),
+        (vec![("data", &encoded), ("ip", "1")], (200, "1")),
+        (vec![("ip", "1")], (400, "0")),
+    ] {
+        let answer = gateway.client.get(gateway.url("/track")).query(&query).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), expected, "{query:?}");
+    }
+    let worded = gateway.client.get(gateway.url("/track/")).query(&[("data", plain.as_str()), ("verbose", "1")]);
+    assert_eq!(worded.send().await.unwrap().json::<Value>().await.unwrap()["status"], 1);
+    let profile = json!({"$distinct_id": "u", "$set": {"plan": "team"}}).to_string();
+    let profile = gateway.client.get(gateway.url("/engage")).query(&[("data", profile.as_str())]);
+    assert_eq!(profile.send().await.unwrap().text().await.unwrap(), "1");
+    assert_eq!(gateway.records(topics::EVENTS).len(), 3, "one of them came twice");
+    assert_eq!(gateway.get("/import?data=1").await.status(), 405, "imports are posted");
+}
+
+#[tokio::test]
 async fn a_body_that_holds_no_records_is_refused_for_good() {
     let gateway = start().await;
     for path in ["/v1/batch", "/batch/", "/track", "/i/v1/analytics/events"] {

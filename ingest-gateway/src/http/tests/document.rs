@@ -1,11 +1,12 @@
 //! The OpenAPI document tells the truth about the router and the schema.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, num::NonZeroU32};
 
 use serde_json::{Value, json};
+use service_kit::config::{RateLimits, TenantConfig};
 use telemetry_schemas::json_schema::{batch_schema, event_schema};
 
-use super::harness::{Running, answer, start, track};
+use super::harness::{Running, Setup, answer, start, start_with, track};
 use crate::http::{ROUTES, compat, openapi::DOCUMENT};
 
 fn document() -> Value {
@@ -45,7 +46,9 @@ fn the_paths_are_those_of_the_router() {
         })
         .collect();
     let compatible = compat::PATHS.map(|path| ("POST", path));
-    let routed = ROUTES.into_iter().chain(compatible).map(|(method, path)| (method.to_owned(), path.to_owned()));
+    let by_query = ["/track", "/engage", "/groups"].map(|path| ("GET", path));
+    let routed =
+        ROUTES.into_iter().chain(compatible).chain(by_query).map(|(method, path)| (method.to_owned(), path.to_owned()));
     assert_eq!(documented, routed.collect());
 }
 
@@ -85,6 +88,46 @@ fn assert_documented(path: &str, method: &str, status: u16, body: &Value) {
 async fn assert_get(gateway: &Running, path: &str, template: &str) {
     let (status, body) = answer(gateway.get(path).await).await;
     assert_documented(template, "get", status, &body);
+}
+
+/// Asserts that the document has these headers of an answer, where it has them.
+fn assert_headers(path: &str, method: &str, answer: &reqwest::Response) {
+    let document = document();
+    let documented = &document["paths"][path][method]["responses"][answer.status().as_str()]["headers"];
+    for name in ["Retry-After", "RateLimit", "RateLimit-Policy"] {
+        let is_there = answer.headers().contains_key(name);
+        assert!(!is_there || documented[name].is_object(), "{method} {path} {}: {name}", answer.status());
+    }
+}
+
+#[tokio::test]
+async fn the_headers_of_limits_are_documented() {
+    let mut setup = Setup::default();
+    let limits = RateLimits {
+        events_per_second: NonZeroU32::new(1),
+        events_burst: NonZeroU32::new(30),
+        ..RateLimits::default()
+    };
+    let tenant = TenantConfig { limits, ..TenantConfig::default() };
+    setup.tenants = [("default".to_owned(), tenant)].into_iter().collect();
+    let gateway = start_with(setup).await;
+    let record = json!({"event": "e", "distinct_id": "u", "userId": "u"}).to_string();
+    let mut refused = 0;
+    for round in 0..3 {
+        for body in [track("u").to_string(), json!([track("u"), 17]).to_string(), "{".to_owned(), "[17]".to_owned()] {
+            let answer = gateway.post_to("/api/v1/events").body(body).send().await.unwrap();
+            assert!(answer.status() == 429 || answer.headers().contains_key("ratelimit"), "{}", answer.status());
+            assert_headers("/api/v1/events", "post", &answer);
+        }
+        for path in compat::PATHS {
+            let answer = gateway.post_to(path).body(record.clone()).send().await.unwrap();
+            assert_headers(path, "post", &answer);
+            refused += usize::from(answer.status() == 429 && answer.headers().contains_key("retry-after"));
+        }
+        let answer = gateway.get(&format!("/track?data={record}&verbose=1")).await;
+        assert_headers("/track", "get", &answer);
+        assert!(round < 2 || refused > 0, "the limit is reached");
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod cloud_events;
 mod compat;
 mod connections;
 mod document;
+mod en_masse;
 mod harness;
 mod http2;
 mod limits;

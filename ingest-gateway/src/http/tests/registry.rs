@@ -48,7 +48,9 @@ impl Way {
 
 async fn way() -> (Way, Codec) {
     let Ok(url) = std::env::var("TTF_TEST_REGISTRY") else {
-        panic!("TTF_TEST_REGISTRY is not set: run `make test`, or `make services-up` and `eval \"$(make services-env)\"`")
+        panic!(
+            "TTF_TEST_REGISTRY is not set: run `make test`, or `make services-up` and `eval \"$(make services-env)\"`"
+        )
     };
     let (server, path) = url.trim_start_matches("http://").split_once('/').unwrap();
     let way = Way::to(server.to_owned()).await;
