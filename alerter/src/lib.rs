@@ -8,14 +8,18 @@
 //! 3. [`delivery`]: reads the outbox, puts notifications into words ([`message`]) and hands them to [`receivers`], at
 //!    least once.
 
+pub mod checks;
 pub mod config;
 pub mod delivery;
+pub mod desk;
 pub mod group;
 pub mod message;
 mod metrics;
+pub mod mutes;
 pub mod receivers;
 pub mod route;
 mod service;
+pub mod tryout;
 mod wire;
 
 pub use config::{AlerterConfig, ConfigErrors};

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use parking_lot::RwLock;
 use service_kit::Kit;
 use stream_runtime::{
     keyed::{self, Clock, KeyedOptions},
@@ -12,11 +13,19 @@ use stream_runtime::{
 use telemetry_schemas::{Codec, Millis, topics};
 
 use crate::{
+    checks,
     config::AlerterConfig,
-    delivery::Delivery,
-    group::{codec::GroupCodec, processor::GroupProcessor},
+    delivery::{Delivery, Lines},
+    group::{
+        codec::GroupCodec,
+        processor::{GroupProcessor, Keeping},
+    },
     message::Messages,
     metrics::AlerterMetrics,
+    mutes::{
+        Mutes,
+        follow::{self, SharedMutes},
+    },
     route::{RouteStage, Routes},
     wire::Wire,
 };
@@ -28,6 +37,8 @@ pub const ROUTER_GROUP: &str = "ttf-alerter-router";
 
 /// How often a due group asks how far its partition reaches: half of this is added to the average delay.
 const TIMER_INTERVAL: Duration = Duration::from_millis(250);
+
+const A_DAY: Millis = Millis(86_400_000);
 
 /// Starts the alerter on threads and tasks of the kit and returns; the process then waits in [`Kit::join`].
 ///
@@ -61,15 +72,35 @@ pub async fn run(config: AlerterConfig, log: Arc<dyn Log>, codec: Codec, kit: &K
         &runtime,
     );
     options.timer_interval = TIMER_INTERVAL;
-    let processor = Arc::new(GroupProcessor::new(routes.clone(), Millis(config.forget_after.millis()), &metrics));
+    let mutes: SharedMutes = Arc::new(RwLock::new(Mutes::new(&config)));
+    let known = follow::start(log.clone(), wire.clone(), mutes.clone(), kit);
+    tokio::select! {
+        // An end of the follower ends the process by itself.
+        _ = known => {}
+        () = kit.shutdown().cancelled_owned() => return Ok(()),
+    }
+    let keeping = Keeping {
+        forget_after: Millis(config.forget_after.millis()),
+        keep_history: Millis(config.keep_history.millis()),
+    };
+    let processor = Arc::new(GroupProcessor::new(routes.clone(), keeping, mutes, &metrics));
     let group_codec = Arc::new(GroupCodec::new(wire.clone()));
     let (log_of_groups, kit_of_groups) = (log.clone(), kit.clone());
+    let (checks, log_of_checks, wire_of_checks) = (config.checks.clone(), log.clone(), wire.clone());
+    let (routes_of_checks, kit_of_checks) = (routes.clone(), kit.clone());
+    tokio::task::spawn_blocking(move || {
+        checks::start(checks, log_of_checks, wire_of_checks, routes_of_checks, &kit_of_checks)
+    })
+    .await?
+    .context("cannot look at anything besides deadlines")?;
     tokio::task::spawn_blocking(move || keyed::run(options, log_of_groups, processor, group_codec, &kit_of_groups))
         .await?
         .context("cannot keep alert groups")?;
 
     let messages = Messages::new(&config, routes.clone()).context("a message template is damaged")?;
-    let delivery = Delivery { log, wire, messages, routes, metrics, max_age };
+    let lines = Arc::new(Lines::new(&config, &metrics)?);
+    let keep_receipts = Millis(config.forget_after.millis() + config.max_notification_age.millis() + A_DAY.0);
+    let delivery = Delivery { log, wire, messages, routes, lines, metrics, max_age, keep_receipts };
     for (index, receiver) in config.receivers.iter().enumerate() {
         delivery
             .start(receiver, index == 0, kit)

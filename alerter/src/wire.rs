@@ -7,7 +7,7 @@ use stream_runtime::{
     log::{NewRecord, RecordRef},
 };
 use telemetry_schemas::{
-    AvroMessage, Codec, DecodeError, EventTime, PatientCodec,
+    AvroMessage, Codec, DecodeError, EventTime, PatientCodec, TtfBreach,
     alert::{AlertState, Notification},
     rejected::{RejectedEvent, Unprocessable},
     topics,
@@ -47,6 +47,7 @@ impl Wire {
         let registered = codec
             .register::<AlertState>()
             .and_then(|()| codec.register::<Notification>())
+            .and_then(|()| codec.register::<TtfBreach>())
             .and_then(|()| codec.register::<RejectedEvent>());
         match registered {
             Ok(()) => Ok(true),

@@ -8,6 +8,7 @@ pub mod health;
 mod kit;
 pub mod metrics;
 pub mod net;
+mod operator;
 mod process;
 pub mod redact;
 pub mod telemetry;
@@ -15,6 +16,7 @@ pub mod telemetry;
 pub use health::{CheckHandle, Health, ProgressHandle, ReadyHandle};
 pub use kit::Kit;
 pub use metrics::Metrics;
+pub use operator::Operator;
 pub use tokio_util::sync::CancellationToken;
 
 /// Version of the product this process was built from.

@@ -56,9 +56,7 @@ pub enum Command {
     Archive(crate::archive::args::ArchiveArgs),
     /// Show and enforce how long data is kept
     Retention(crate::archive::args::RetentionArgs),
-    /// Look at alerts: what is open and why; acknowledge, assign, silence
-    Alert(crate::alert::args::AlertArgs),
-    /// See what receivers would be sent, and whether they take it
+    /// Look at alerts: what is open and why; acknowledge, assign, silence; see what receivers would be sent
     Alert(crate::alert::args::AlertArgs),
     /// Simulate a cohort of users against a running gateway and watch it in a live table
     Demo(DemoArgs),

@@ -60,7 +60,15 @@ impl GatewayClient {
         self.with_key(self.http.get(format!("{}{path}", self.url)))
     }
 
-    /// Sends a request made by [`Self::get`].
+    pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
+        self.with_key(self.http.post(format!("{}{path}", self.url)))
+    }
+
+    pub fn delete(&self, path: &str) -> reqwest::RequestBuilder {
+        self.with_key(self.http.delete(format!("{}{path}", self.url)))
+    }
+
+    /// Sends a request made by [`Self::get`] and its like.
     pub async fn ask(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
         // The address is named once, and a user's id that is part of it not at all.
         request

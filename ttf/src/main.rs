@@ -1,7 +1,6 @@
 //! `ttf`: one binary for every role and every operator's command.
 
 mod alert;
-mod alert;
 mod archive;
 mod audit;
 mod cli;
@@ -78,7 +77,6 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Gateway(args) => process::serve(process::Roles::GATEWAY, args).await,
             Command::Processor(args) => process::serve(process::Roles::PROCESSOR, args).await,
             Command::Archiver(args) => process::serve(process::Roles::ARCHIVER, args).await,
-            Command::Alert(args) => alert::run(args).await,
             Command::Alerter(args) => process::serve(process::Roles::ALERTER, args).await,
             Command::Topics(args) => match args.action {
                 TopicsAction::Plan(config) => topics::plan(config).await,

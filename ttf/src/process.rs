@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use alerter::desk::Desk;
 use anyhow::Context;
 use axum::Router;
 use service_kit::{
@@ -93,6 +94,7 @@ enum DevRoutes {
 async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyhow::Result<Option<SocketAddr>> {
     let Some((log, codec)) = open(config.clone(), roles, kit).await? else { return Ok(None) };
     let settings = config::gateway_settings(&config);
+    let alerting = config.alerter.clone();
     let live_view = if roles.archiver || roles.gateway {
         Some(sink_archiver::live_view::open_live_view(&config.archive, kit).await?)
     } else {
@@ -129,6 +131,11 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
             .merge(trace::router(log.clone(), Arc::new(codec.clone()))),
         DevRoutes::Absent => Router::new(),
     };
+    let (desk_log, desk_codec) = (log.clone(), codec.clone());
+    let for_desk = alerting.clone();
+    let desk = tokio::task::spawn_blocking(move || Desk::new(&for_desk, desk_log, desk_codec)).await??;
+    let pressed = alerter::receivers::slack::endpoint::router(&alerting, desk.clone())?;
+    let routes = routes.merge(alerter::desk::http::router(desk)).merge(pressed);
     let lookup = Arc::new(LiveJourneys(live_view));
     let address = ingest_gateway::run(settings, log, codec, lookup, routes, kit).await?;
     Ok(Some(address))

@@ -1,14 +1,29 @@
 //! What the types cannot say: every route leads somewhere, every receiver is one thing.
 
-use std::{collections::HashSet, fmt};
+use std::fmt;
 
-use super::{AlerterConfig, ReceiverConfig, RouteConfig};
+use super::{AlerterConfig, RouteConfig};
 
-/// The labels an alert is routed and grouped by. All of them stay the same from a breach's first word to its last,
-/// so that its resolution takes the way its alarm took; segments may become known in between and are none.
-pub const LABELS: [&str; 6] = ["tenant", "journey", "user_id", "attempt", "kind", "level"];
+/// The labels of an alert that stay the same from its first word to its last.
+pub const LABELS: [&str; 7] = ["tenant", "journey", "user_id", "attempt", "kind", "level", "alertname"];
 
-const MAX_RECEIVER_NAME: usize = 64;
+/// Labels that may become known in between.
+const MUTABLE_LABELS: [&str; 2] = ["stage", "release"];
+/// Labels that begin so are named by the installation, and may become known in between, too.
+const NAMED_LABELS: [&str; 2] = ["segment_", "experiment_"];
+/// Labels of alerts that are no user's.
+const CHECK_LABELS: [&str; 6] = ["check", "window", "operation", "topic", "group", "severity"];
+
+/// Whether alerts may have a label of this name.
+pub fn is_label(name: &str) -> bool {
+    LABELS.contains(&name) || CHECK_LABELS.contains(&name) || is_mutable_label(name)
+}
+
+/// Whether an alert may get this label, or another value of it, while it fires.
+pub fn is_mutable_label(name: &str) -> bool {
+    MUTABLE_LABELS.contains(&name)
+        || NAMED_LABELS.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()))
+}
 
 /// Everything that is wrong with a section `alerter`, each with the path to it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,10 +42,12 @@ impl AlerterConfig {
     /// Everything that is wrong with it, each with the path to it.
     pub fn check(&self) -> Result<(), ConfigErrors> {
         let mut wrong = Vec::new();
-        self.check_urls(&mut wrong);
+        self.check_url(&mut wrong);
         self.check_receivers(&mut wrong);
         self.check_root(&mut wrong);
         self.check_route(&self.route, "alerter.route", &mut wrong);
+        self.check_quiet(&mut wrong);
+        self.checks.check(&mut wrong);
         if self.forget_after.millis() == 0 {
             wrong.push("alerter.forget_after: must be longer than zero".to_owned());
         }
@@ -40,50 +57,11 @@ impl AlerterConfig {
         if wrong.is_empty() { Ok(()) } else { Err(ConfigErrors(wrong)) }
     }
 
-    fn check_urls(&self, wrong: &mut Vec<String>) {
+    fn check_url(&self, wrong: &mut Vec<String>) {
         if let Some(url) = &self.external_url
             && let Err(reason) = check_url(url)
         {
             wrong.push(format!("alerter.external_url: {reason}"));
-        }
-        for (index, receiver) in self.receivers.iter().enumerate() {
-            let urls = [
-                ("webhook.url", receiver.webhook.as_ref().map(|webhook| &webhook.url)),
-                ("slack.api_url", receiver.slack.as_ref().map(|slack| &slack.api_url)),
-            ];
-            for (key, url) in urls {
-                let Some(Err(reason)) = url.map(|url| check_url(url.expose())) else { continue };
-                wrong.push(format!("alerter.receivers[{index}].{key}: {reason}"));
-            }
-        }
-    }
-
-    fn check_receivers(&self, wrong: &mut Vec<String>) {
-        let mut names = HashSet::new();
-        for (index, receiver) in self.receivers.iter().enumerate() {
-            let path = format!("alerter.receivers[{index}]");
-            if !is_receiver_name(&receiver.name) {
-                wrong.push(format!("{path}.name: expected 1 to {MAX_RECEIVER_NAME} letters, digits, `_`, `-` and `.`"));
-            } else if !names.insert(&receiver.name) {
-                wrong.push(format!("{path}.name: there is another receiver `{}`", receiver.name));
-            }
-            match kinds(receiver).as_slice() {
-                [_] => {}
-                [] => wrong.push(format!("{path}: one of `webhook`, `slack` and `log` must be there")),
-                several => wrong.push(format!(
-                    "{path}: a receiver is one thing, not {}; make one receiver of each",
-                    several.join(" and ")
-                )),
-            }
-            let timeouts = [
-                ("webhook", receiver.webhook.as_ref().map(|webhook| webhook.timeout)),
-                ("slack", receiver.slack.as_ref().map(|slack| slack.timeout)),
-            ];
-            for (kind, timeout) in timeouts {
-                if timeout.is_some_and(|timeout| timeout.millis() == 0) {
-                    wrong.push(format!("{path}.{kind}.timeout: must be longer than zero"));
-                }
-            }
         }
     }
 
@@ -108,6 +86,40 @@ impl AlerterConfig {
         }
     }
 
+    fn check_quiet(&self, wrong: &mut Vec<String>) {
+        for (index, interval) in self.time_intervals.iter().enumerate() {
+            let path = format!("alerter.time_intervals[{index}]");
+            if self.time_intervals[..index].iter().any(|other| other.name == interval.name) {
+                wrong.push(format!("{path}.name: there is another time interval `{}`", interval.name));
+            }
+            wrong.extend(interval.problems().into_iter().map(|problem| format!("{path}.{problem}")));
+        }
+        for (index, rule) in self.inhibit_rules.iter().enumerate() {
+            let path = format!("alerter.inhibit_rules[{index}]");
+            let matchers = [("source_matchers", &rule.source_matchers), ("target_matchers", &rule.target_matchers)];
+            for (key, matchers) in matchers {
+                if matchers.is_empty() {
+                    wrong.push(format!("{path}.{key}: must not be empty: it would match every alert"));
+                }
+                for (at, matcher) in matchers.iter().enumerate().filter(|(_, matcher)| !is_label(&matcher.label)) {
+                    wrong.push(format!("{path}.{key}[{at}]: {}", no_label(&matcher.label)));
+                }
+            }
+            for (at, label) in rule.equal.iter().enumerate().filter(|(_, label)| !is_label(label)) {
+                wrong.push(format!("{path}.equal[{at}]: {}", no_label(label)));
+            }
+        }
+        for (index, window) in self.maintenance.iter().enumerate() {
+            let path = format!("alerter.maintenance[{index}]");
+            if window.ends_at <= window.starts_at {
+                wrong.push(format!("{path}.ends_at: must be after starts_at"));
+            }
+            for (at, matcher) in window.matchers.iter().enumerate().filter(|(_, matcher)| !is_label(&matcher.label)) {
+                wrong.push(format!("{path}.matchers[{at}]: {}", no_label(&matcher.label)));
+            }
+        }
+    }
+
     fn check_route(&self, route: &RouteConfig, path: &str, wrong: &mut Vec<String>) {
         if let Some(name) = &route.receiver
             && self.receivers.iter().all(|receiver| receiver.name != *name)
@@ -116,13 +128,34 @@ impl AlerterConfig {
             wrong.push(format!("{path}.receiver: there is no receiver `{name}` (there are: {})", known.join(", ")));
         }
         for (index, label) in route.group_by.iter().flatten().enumerate() {
-            if !LABELS.contains(&label.as_str()) {
+            if !is_label(label) {
                 wrong.push(format!("{path}.group_by[{index}]: {}", no_label(label)));
             }
         }
         for (index, matcher) in route.matchers.iter().enumerate() {
-            if !LABELS.contains(&matcher.label.as_str()) {
+            if !is_label(&matcher.label) {
                 wrong.push(format!("{path}.matchers[{index}]: {}", no_label(&matcher.label)));
+            }
+        }
+        for (index, step) in route.escalation.iter().flatten().enumerate() {
+            let at = format!("{path}.escalation[{index}]");
+            if self.receivers.iter().all(|receiver| receiver.name != step.receiver) {
+                wrong.push(format!("{at}.receiver: there is no receiver `{}`", step.receiver));
+            }
+            let earlier = index.checked_sub(1).and_then(|before| route.escalation.as_ref()?.get(before));
+            if earlier.is_some_and(|before| before.after.millis() > step.after.millis()) {
+                wrong.push(format!("{at}.after: comes before the step above it"));
+            }
+        }
+        let named = [
+            ("active_time_intervals", &route.active_time_intervals),
+            ("mute_time_intervals", &route.mute_time_intervals),
+        ];
+        for (key, names) in named {
+            for (index, name) in names.iter().enumerate() {
+                if self.time_intervals.iter().all(|interval| interval.name != *name) {
+                    wrong.push(format!("{path}.{key}[{index}]: there is no time interval `{name}`"));
+                }
             }
         }
         for (index, child) in route.routes.iter().enumerate() {
@@ -132,25 +165,14 @@ impl AlerterConfig {
 }
 
 fn no_label(label: &str) -> String {
-    format!("alerts cannot be routed by `{label}` yet; they can by {}", LABELS.join(", "))
-}
-
-fn kinds(receiver: &ReceiverConfig) -> Vec<&'static str> {
-    let kinds = [
-        ("`webhook`", receiver.webhook.is_some()),
-        ("`slack`", receiver.slack.is_some()),
-        ("`log`", receiver.log.is_some()),
-    ];
-    kinds.into_iter().filter(|(_, is_there)| *is_there).map(|(kind, _)| kind).collect()
-}
-
-fn is_receiver_name(name: &str) -> bool {
-    (1..=MAX_RECEIVER_NAME).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+    format!(
+        "alerts have no label `{label}`; they have {}, stage, release, segment_<name>, experiment_<name>",
+        LABELS.join(", ")
+    )
 }
 
 /// Says what is wrong without showing the address: it may be a secret.
-fn check_url(url: &str) -> Result<(), String> {
+pub fn check_url(url: &str) -> Result<(), String> {
     let parsed = reqwest::Url::parse(url).map_err(|error| format!("is no address: {error}"))?;
     match parsed.scheme() {
         "http" | "https" => Ok(()),

@@ -1,7 +1,12 @@
 //! Section `alerter` of the configuration. The words of routes and receivers are Alertmanager's.
 
 mod check;
+mod checks;
+mod intervals;
 mod matcher;
+mod quiet;
+mod receivers;
+mod receivers_check;
 #[cfg(test)]
 mod tests;
 
@@ -12,8 +17,15 @@ use service_kit::config::{ByteSize, HumanDuration, Secret};
 use stream_runtime::keyed::RuntimeConfig;
 
 pub use self::{
-    check::{ConfigErrors, LABELS},
+    check::{ConfigErrors, LABELS, is_label, is_mutable_label},
+    checks::{ApplicationChecks, ChecksConfig, CohortChecks, PipelineChecks},
+    intervals::{Closed, Hours, TimeInterval},
     matcher::{Comparison, Matcher, MatcherError},
+    quiet::{EscalationStep, InhibitRule, Maintenance},
+    receivers::{
+        AlertmanagerConfig, DeliveryConfig, EmailConfig, EmailTls, LogReceiverConfig, PagerDutyConfig, ReceiverConfig,
+        SlackConfig, WebhookConfig,
+    },
 };
 
 /// Who is told of breaches, when, and how.
@@ -28,6 +40,13 @@ pub struct AlerterConfig {
     pub commit_interval: HumanDuration,
     /// Where people reach this installation; links in messages begin with it.
     pub external_url: Option<String>,
+    /// Template of the address that shows a user's journey; knows `external_url`, `tenant`, `journey`, `user`,
+    /// `attempt`. Without one, links lead to `external_url`.
+    pub journey_url: Option<String>,
+    /// Template of the address of what to do about an alert; knows `level` and `stage` as well.
+    pub runbook_url: Option<String>,
+    /// A folder with templates of one's own; they stand in for those of the same name.
+    pub templates: Option<PathBuf>,
     /// How users are named in messages.
     pub user_ids: UserIds,
     /// Key of the hash in which users are named.
@@ -36,9 +55,20 @@ pub struct AlerterConfig {
     pub max_notification_age: HumanDuration,
     /// A group that has heard of nothing new for this long is dropped without a word.
     pub forget_after: HumanDuration,
+    /// What was decided about a group is shown so long after its end.
+    pub keep_history: HumanDuration,
+    /// Times that routes refer to by name.
+    pub time_intervals: Vec<TimeInterval>,
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// Silences that are known beforehand.
+    pub maintenance: Vec<Maintenance>,
+    /// What is alerted on besides deadlines.
+    pub checks: ChecksConfig,
     /// The root of the routing tree: it matches everything.
     pub route: RouteConfig,
     pub receivers: Vec<ReceiverConfig>,
+    /// How receivers are treated that fail.
+    pub delivery: DeliveryConfig,
 }
 
 /// How users are named in messages.
@@ -51,8 +81,8 @@ pub enum UserIds {
     Plain,
 }
 
-/// One node of the routing tree. What a route leaves out it takes from the route around it, but for `matchers`
-/// and `continue`.
+/// One node of the routing tree. What a route leaves out it takes from the route around it, but for `matchers`,
+/// `continue` and the time intervals.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
@@ -65,6 +95,14 @@ pub struct RouteConfig {
     pub group_interval: Option<HumanDuration>,
     /// When a notification is sent again although nothing has changed.
     pub repeat_interval: Option<RepeatInterval>,
+    /// Who is told, too, when nobody acknowledges.
+    pub escalation: Option<Vec<EscalationStep>>,
+    /// Nothing is told outside these intervals; not inherited.
+    #[serde(default)]
+    pub active_time_intervals: Vec<String>,
+    /// Nothing is told in these intervals; not inherited.
+    #[serde(default)]
+    pub mute_time_intervals: Vec<String>,
     /// All of them have to match.
     #[serde(default)]
     pub matchers: Vec<Matcher>,
@@ -81,52 +119,6 @@ pub enum RepeatInterval {
     Never,
     Every(HumanDuration),
 }
-
-/// One who can be told. Exactly one of the kinds is set.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReceiverConfig {
-    pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub webhook: Option<WebhookConfig>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slack: Option<SlackConfig>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<LogReceiverConfig>,
-}
-
-/// A signed HTTP POST with the body Alertmanager sends.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WebhookConfig {
-    pub url: Secret,
-    /// Key of the signature in `X-Ttf-Signature`; without one, requests are not signed.
-    pub secret: Option<Secret>,
-    /// An answer that takes longer counts as none.
-    #[serde(default = "default_timeout")]
-    pub timeout: HumanDuration,
-    /// At most this many alerts in a body, the others are counted in `truncatedAlerts`; 0: all.
-    #[serde(default)]
-    pub max_alerts: usize,
-}
-
-/// A Slack incoming webhook, or anything that takes the same requests.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SlackConfig {
-    #[serde(alias = "url")]
-    pub api_url: Secret,
-    /// Overrides the webhook's own channel, where Slack still allows that.
-    pub channel: Option<String>,
-    /// An answer that takes longer counts as none.
-    #[serde(default = "default_timeout")]
-    pub timeout: HumanDuration,
-}
-
-/// A line in the process's own log.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogReceiverConfig {}
 
 impl AlerterConfig {
     /// The keyed runtime's settings. The alerter sees thousands of records a second at the very most, so only
@@ -180,8 +172,4 @@ impl fmt::Display for RepeatInterval {
             Self::Every(interval) => interval.fmt(f),
         }
     }
-}
-
-fn default_timeout() -> HumanDuration {
-    HumanDuration::from_secs(10)
 }

@@ -110,7 +110,8 @@ fn check_urls(receiver: &ReceiverConfig, path: &str, wrong: &mut Vec<String>) {
 fn check_slack(slack: &SlackConfig, path: &str, wrong: &mut Vec<String>) {
     match (&slack.token, &slack.api_url) {
         (None, None) => {
-            wrong.push(format!("{path}: either `api_url` (an incoming webhook) or `token` and `channel` must be there"));
+            wrong
+                .push(format!("{path}: either `api_url` (an incoming webhook) or `token` and `channel` must be there"));
         }
         (Some(_), _) if slack.channel.is_none() => {
             wrong.push(format!("{path}.channel: must be there, the Web API needs to know where to"));

@@ -74,7 +74,7 @@ fn a_receiver_is_one_thing_with_a_name_of_its_own() {
         ),
         [
             "alerter.receivers[1].name: there is another receiver `log`",
-            "alerter.receivers[2]: one of `webhook`, `slack` and `log` must be there",
+            "alerter.receivers[2]: one of `webhook`, `slack`, `pagerduty`, `email`, `alertmanager`, `log` must be there",
             "alerter.receivers[3]: a receiver is one thing, not `webhook` and `log`; make one receiver of each",
             "alerter.receivers[4].name: expected 1 to 64 letters, digits, `_`, `-` and `.`",
         ]
@@ -98,16 +98,51 @@ fn addresses_are_checked_and_not_shown() {
 }
 
 #[test]
-fn alerts_are_routed_by_labels_that_stay() {
+fn alerts_are_routed_by_labels_they_may_have() {
+    let section = "route: { group_by: [plan], routes: [{ matchers: ['stagee=x'] }] }";
+    let known = "they have tenant, journey, user_id, attempt, kind, level, alertname, stage, release, segment_<name>, \
+                 experiment_<name>";
     assert_eq!(
-        wrong("route: { group_by: [plan], routes: [{ matchers: ['stage=x'] }] }"),
+        wrong(section),
         [
-            "alerter.route.group_by[0]: alerts cannot be routed by `plan` yet; they can by tenant, journey, user_id, \
-             attempt, kind, level",
-            "alerter.route.routes[0].matchers[0]: alerts cannot be routed by `stage` yet; they can by tenant, journey, \
-             user_id, attempt, kind, level",
+            format!("alerter.route.group_by[0]: alerts have no label `plan`; {known}"),
+            format!("alerter.route.routes[0].matchers[0]: alerts have no label `stagee`; {known}"),
         ]
     );
+    config("route: { group_by: [segment_plan, release], routes: [{ matchers: ['stage=x', 'experiment_a=b'] }] }");
+}
+
+#[test]
+fn intervals_steps_rules_and_windows_are_checked() {
+    let errors = wrong(
+        "time_intervals:
+  - { name: office, time_intervals: [{ times: [{ start_time: '17:00', end_time: '09:00' }], weekdays: ['friday:monday'] }] }
+  - { name: office, time_intervals: [] }
+inhibit_rules: [{ source_matchers: [], target_matchers: ['nothing=x'], equal: [also] }]
+maintenance: [{ name: m, starts_at: '2026-01-02T00:00:00Z', ends_at: '2026-01-01T00:00:00Z', matchers: ['nope=x'] }]
+route:
+  active_time_intervals: [office, night]
+  escalation: [{ after: 1h, receiver: log }, { after: 30m, receiver: nobody }]
+checks: { cohorts: { significance: 2.0 } }",
+    );
+    let expected = [
+        "alerter.route.escalation[1].receiver: there is no receiver `nobody`",
+        "alerter.route.escalation[1].after: comes before the step above it",
+        "alerter.route.active_time_intervals[1]: there is no time interval `night`",
+        "alerter.time_intervals[0].time_intervals[0].times[0]: must end after it begins",
+        "alerter.time_intervals[0].time_intervals[0].weekdays[0]: ends before it begins",
+        "alerter.time_intervals[1].name: there is another time interval `office`",
+        "alerter.inhibit_rules[0].source_matchers: must not be empty",
+        "alerter.inhibit_rules[0].target_matchers[0]: alerts have no label `nothing`",
+        "alerter.inhibit_rules[0].equal[0]: alerts have no label `also`",
+        "alerter.maintenance[0].ends_at: must be after starts_at",
+        "alerter.maintenance[0].matchers[0]: alerts have no label `nope`",
+        "alerter.checks.cohorts.significance: must lie between 0 and 1",
+    ];
+    assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+    for (error, expected) in errors.iter().zip(expected) {
+        assert!(error.starts_with(expected), "{error}");
+    }
 }
 
 #[test]
@@ -126,18 +161,43 @@ fn the_root_route_matches_everything() {
 }
 
 #[test]
-fn words_of_alertmanager_that_are_not_there_yet_are_refused() {
-    let sections = [
-        "inhibit_rules: []",
-        "time_intervals: []",
-        "route: { mute_time_intervals: [nights] }",
-        "receivers: [{ name: log, pagerduty: { routing_key: x } }]",
-        "receivers: [{ name: log, email: { to: a@example.com } }]",
-    ];
-    for section in sections {
+fn words_nobody_knows_are_refused() {
+    for section in ["receivers: [{ name: log, opsgenie: {} }]", "route: { group_waitt: 5s }", "mute_intervals: []"] {
         let errors = wrong(section);
         assert!(errors[0].contains("unknown key"), "{section}: {errors:?}");
     }
+}
+
+#[test]
+fn receivers_that_cannot_work_are_refused() {
+    let errors = wrong(
+        "receivers:
+  - { name: log, log: {} }
+  - { name: a, fallback: a, slack: { token: x } }
+  - { name: b, fallback: nobody, slack: { timeout: 0s } }
+  - { name: c, max_per_minute: 0, slack: { api_url: 'http://x/', signing_secret: x } }
+  - { name: d, email: { smarthost: mail, from: nobody, to: [], username: x, tls: none } }
+  - { name: e, email: { smarthost: 'mail:25', from: a@example.com, to: ['s3cret'], username: x, password: pw1, tls: none } }
+delivery: { break_after: 0, break_pause: 10s, longest_pause: 5s }",
+    );
+    let expected = [
+        "alerter.receivers[1].slack.channel: must be there, the Web API needs to know where to",
+        "alerter.receivers[1].fallback: a receiver cannot stand in for itself",
+        "alerter.receivers[2].slack.timeout: must be longer than zero",
+        "alerter.receivers[2].slack: either `api_url` (an incoming webhook) or `token` and `channel` must be there",
+        "alerter.receivers[2].fallback: there is no receiver `nobody`",
+        "alerter.receivers[3].slack.signing_secret: only messages of the Web API (`token`) have buttons",
+        "alerter.receivers[3].max_per_minute: must be greater than zero",
+        "alerter.receivers[4].email.smarthost: expected `host:port`",
+        "alerter.receivers[4].email.from: expected `user@example.com` or `Name <user@example.com>`",
+        "alerter.receivers[4].email.to: there must be somebody",
+        "alerter.receivers[4].email: `username` and `password` go together",
+        "alerter.receivers[5].email.to: expected `user@example.com` or `Name <user@example.com>`",
+        "alerter.receivers[5].email.tls: a password is not sent over a connection that is not protected",
+        "alerter.delivery.break_after: must be greater than zero",
+        "alerter.delivery.longest_pause: must not be shorter than `break_pause`",
+    ];
+    assert_eq!(errors, expected);
 }
 
 #[test]

@@ -8,12 +8,12 @@ use stream_runtime::{
 };
 use telemetry_schemas::{
     TtfBreach,
-    alert::{AlertCommand, AlertState, Notification},
+    alert::{AlertCommand, AlertState},
     topics,
 };
 
 use super::{
-    processor::{GroupProcessor, Input},
+    processor::{GroupProcessor, Input, Output},
     state::Group,
 };
 use crate::wire::Wire;
@@ -25,11 +25,12 @@ pub const HEADER_RECEIVER: &str = "receiver";
 pub struct GroupCodec {
     wire: Wire,
     notifications: Arc<str>,
+    groups: Arc<str>,
 }
 
 impl GroupCodec {
     pub fn new(wire: Wire) -> Self {
-        Self { wire, notifications: topics::ALERT_NOTIFICATIONS.into() }
+        Self { wire, notifications: topics::ALERT_NOTIFICATIONS.into(), groups: topics::ALERT_GROUPS.into() }
     }
 }
 
@@ -64,15 +65,32 @@ impl Codec<GroupProcessor> for GroupCodec {
     }
 
     fn decode_state(&self, bytes: &[u8]) -> Result<Group, Poison> {
-        let kept: AlertState =
+        let mut kept: AlertState =
             self.wire.decode(bytes).map_err(|error| Poison { code: "undecodable", message: error.to_string() })?;
-        Ok(Group { kept, due: false })
+        // Earlier releases kept no history, and told of an alert by when it was received.
+        if kept.history.is_empty()
+            && let Some(told) = kept.notified.first().map(|told| told.at)
+        {
+            for alert in kept.alerts.iter_mut().filter(|alert| alert.received_at <= told) {
+                alert.told_at = Some(told);
+            }
+            kept.first_told_at = Some(told);
+        }
+        Ok(Group::stored(kept))
     }
 
-    fn encode_output(&self, notification: &Notification, records: &mut Vec<NewRecord>) {
+    fn encode_output(&self, output: &Output, records: &mut Vec<NewRecord>) {
+        let notification = match output {
+            Output::Notification(notification) => notification,
+            Output::Routed { group_key, breach } => {
+                let value = self.wire.encode(&**breach);
+                records.push(NewRecord::new(self.groups.clone(), group_key.clone(), value));
+                return;
+            }
+        };
         let key = notification.group_key.clone();
         records.push(
-            NewRecord::new(self.notifications.clone(), key, self.wire.encode(notification))
+            NewRecord::new(self.notifications.clone(), key, self.wire.encode(&**notification))
                 .with_header(HEADER_RECEIVER, notification.receiver.clone())
                 .with_timestamp(notification.created_at.0),
         );

@@ -6,7 +6,10 @@ use parking_lot::Mutex;
 use prometheus::IntGaugeVec;
 use telemetry_schemas::{BreachLevel, alert::AlertState};
 
-use super::{decide, state::Group};
+use super::{
+    decide,
+    state::{self, Group},
+};
 
 /// Counts by partition, so that a partition that goes away takes its groups along, and one whose groups are still being
 /// counted adds nothing yet.
@@ -32,7 +35,9 @@ impl OpenGroups {
     }
 
     pub fn changed(&self, partition: i32, before: Option<&Group>, after: Option<&Group>) {
-        let (before, after) = (before.map(|group| level(&group.kept)), after.map(|group| level(&group.kept)));
+        let open =
+            |group: Option<&Group>| group.filter(|group| !state::is_over(&group.kept)).map(|group| level(&group.kept));
+        let (before, after) = (open(before), open(after));
         if before == after {
             return;
         }

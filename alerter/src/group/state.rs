@@ -7,8 +7,15 @@ use telemetry_schemas::{
     ids,
 };
 
-use super::decide::{self, Reason};
-use crate::route::{Labels, Timing};
+use super::{
+    decide::{self, Decision, Reason, Terms, View},
+    history,
+    processor::Output,
+};
+use crate::{
+    mutes::Mutes,
+    route::{Labels, Timing, all_labels},
+};
 
 /// A group's alerts hold at most about this many bytes: state and notification have to fit into a record.
 pub const MAX_GROUP_BYTES: usize = 512 * 1024;
@@ -19,15 +26,40 @@ pub struct Group {
     pub kept: AlertState,
     /// Its time has come: it is looked at when the transaction ends.
     pub due: bool,
+    /// What this transaction has to write.
+    pub pending: Vec<Output>,
+    /// Nothing is left of it when this transaction ends.
+    pub ends: bool,
 }
 
 impl Group {
+    pub fn stored(kept: AlertState) -> Self {
+        Self { kept, due: false, pending: Vec::new(), ends: false }
+    }
+
     /// A group without alerts. Its notifications are counted from the time it began, so that their ids differ from
     /// those of the time before.
     pub fn begin(group_key: &str, labels: Labels, now: EventTime) -> Self {
-        let kept = AlertState { group_key: group_key.to_owned(), labels, sequence: now.0, ..AlertState::default() };
-        Self { kept, due: false }
+        Self::stored(AlertState { group_key: group_key.to_owned(), labels, sequence: now.0, ..AlertState::default() })
     }
+}
+
+/// Whether only the history of it is left.
+pub fn is_over(group: &AlertState) -> bool {
+    group.alerts.is_empty() && group.notified.is_empty()
+}
+
+/// Leaves the history of a group that is over, to be shown for so long.
+pub fn end(group: &mut AlertState, keep: Millis, now: EventTime) {
+    *group = AlertState {
+        group_key: std::mem::take(&mut group.group_key),
+        labels: std::mem::take(&mut group.labels),
+        // Later than any clock that was set back: the ids go on.
+        sequence: group.sequence,
+        history: std::mem::take(&mut group.history),
+        next_flush_at: Some(now.plus(keep)),
+        ..AlertState::default()
+    };
 }
 
 /// A breach that was found longer ago than this comes out of a backlog …
@@ -58,16 +90,19 @@ pub fn apply(group: &mut AlertState, breach: TtfBreach, timing: Timing, now: Eve
     match (known, breach.status) {
         (None, BreachStatus::Firing) => {
             if !make_room(group, &breach) {
+                group.left_out += 1;
                 return Applied::GroupFull;
             }
-            // After the last notification, also where the clock was set back: it has not been told.
-            let after_told = group.notified.first().map_or(i64::MIN, |told| told.at.0.saturating_add(1));
-            group.alerts.push(AlertInstance { breach, received_at: EventTime(now.0.max(after_told)), told_at: None });
+            if is_over(group) {
+                // The look that was to come was to take the history away.
+                group.next_flush_at = None;
+            }
+            group.alerts.push(AlertInstance { breach, received_at: now, told_at: None });
         }
         // The end of something nothing is known of.
         (None, _) => return Applied::Taken,
         (Some(index), BreachStatus::Firing) => group.alerts[index].breach = breach,
-        (Some(index), _) if was_told(group, &group.alerts[index]) => group.alerts[index].breach = breach,
+        (Some(index), _) if group.alerts[index].told_at.is_some() => group.alerts[index].breach = breach,
         // Fired and over before anybody was told.
         (Some(index), _) => {
             group.alerts.remove(index);
@@ -88,7 +123,9 @@ fn wait(breach: &TtfBreach, timing: Timing, now: EventTime) -> Millis {
 fn schedule(group: &mut AlertState, wait: Millis, timing: Timing, now: EventTime) {
     let mut at = now.plus(wait);
     if let Some(told) = group.notified.first() {
-        at = at.max(told.at.plus(timing.group_interval));
+        // A clock that was set back puts nothing off for longer than that.
+        let last = told.at.min(now);
+        at = at.max(last.plus(timing.group_interval));
     }
     group.next_flush_at = Some(group.next_flush_at.map_or(at, |known| known.min(at)));
 }
@@ -96,57 +133,131 @@ fn schedule(group: &mut AlertState, wait: Millis, timing: Timing, now: EventTime
 /// What a look at the group came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flushed {
-    pub reason: Reason,
-    pub notification: Option<Notification>,
+    pub decision: Decision,
+    pub notifications: Vec<Notification>,
 }
 
-/// Looks at a group: decides, writes the notification, and notes what was told.
-pub fn flush(group: &mut AlertState, receiver: &str, timing: Timing, forget_after: Millis, now: EventTime) -> Flushed {
-    let reason = decide::decide(group, now, timing.repeat_interval, forget_after);
-    let notification = reason.notifies().then(|| notify(group, receiver, reason, now));
-    let repeat_at = group.notified.first().zip(timing.repeat_interval).map(|(told, every)| told.at.plus(every));
-    let next = [repeat_at, forget_at(group, forget_after)].into_iter().flatten().min();
-    // Never where it was, or it would fire for ever.
-    group.next_flush_at = next.map(|at| at.max(now.plus(Millis(1))));
-    Flushed { reason, notification }
-}
+/// Groups of which something is muted are looked at as often as notifications may follow each other, and no more often
+/// than this: a silence may be taken away.
+const SHORTEST_RECHECK: Millis = Millis::from_secs(5);
 
-fn notify(group: &mut AlertState, receiver: &str, reason: Reason, now: EventTime) -> Notification {
-    let (status, level) = match decide::firing_level(group) {
-        Some(level) => (BreachStatus::Firing, level),
-        None => (BreachStatus::Resolved, group.notified.first().map_or(BreachLevel::Warning, |told| told.level)),
+/// Looks at a group: decides, writes the notifications, and notes what was told.
+pub fn flush(group: &mut AlertState, receiver: &str, terms: Terms<'_>, mutes: &Mutes, now: EventTime) -> Flushed {
+    let muted: Vec<_> = if mutes.is_empty() {
+        Vec::new()
+    } else {
+        group.alerts.iter().map(|alert| mutes.check(&all_labels(&alert.breach), now)).collect()
     };
-    group.sequence += 1;
+    let view = View { group, muted: &muted };
+    let decision = decide::decide(view, terms, now);
+    let level = view.level();
+    let is_any_muted = view.firing().any(|(_, muted)| muted.is_some());
+    let visible: Vec<bool> =
+        (0..group.alerts.len()).map(|index| muted.get(index).is_none_or(Option::is_none)).collect();
+
+    let notifications = if decision.reason.notifies() {
+        let receivers = receivers(group, receiver, decision.reason, terms, now);
+        tell(group, &receivers, decision.reason, level, &visible, now)
+    } else {
+        Vec::new()
+    };
+    let mut next: Vec<EventTime> = forget_at(group, terms.forget_after).into_iter().collect();
+    if decision.reason.notifies() || decision.reason == Reason::NothingNew {
+        next.extend(decide::repeat_at(group, terms.timing));
+        next.extend(decide::next_step(group, terms.steps));
+    }
+    next.extend(decision.until);
+    if is_any_muted {
+        next.push(now.plus(terms.timing.group_interval.max(SHORTEST_RECHECK)));
+    }
+    // Never where it was, or it would fire for ever.
+    group.next_flush_at = next.into_iter().min().map(|at| at.max(now.plus(Millis(1))));
+    let told: Vec<String> = notifications.iter().map(|sent| sent.receiver.clone()).collect();
+    history::note(group, decision.reason, &told, &decision.detail, now);
+    Flushed { decision, notifications }
+}
+
+/// Who is told. A step of an escalation is told to those of the step; from then on they hear what the others hear.
+fn receivers(group: &mut AlertState, receiver: &str, reason: Reason, terms: Terms<'_>, now: EventTime) -> Vec<String> {
+    if group.notified.is_empty() {
+        return vec![receiver.to_owned()];
+    }
+    if reason == Reason::LevelRaised && group.acknowledged_by.is_some() {
+        // Who took it took less than this: it is nobody's again, and the steps begin anew.
+        (group.acknowledged_by, group.acknowledged_at, group.acknowledged_level) = (None, None, None);
+        (group.first_told_at, group.escalated) = (Some(now), 0);
+    }
+    if reason != Reason::Escalated {
+        return group.notified.iter().map(|told| told.receiver.clone()).collect();
+    }
+    let mut due = Vec::new();
+    while decide::next_step(group, terms.steps).is_some_and(|at| now >= at) {
+        let step = usize::try_from(group.escalated).ok().and_then(|index| terms.steps.get(index));
+        due.extend(step.map(|step| step.receiver.clone()));
+        group.escalated += 1;
+    }
+    due.sort();
+    due.dedup();
+    due
+}
+
+/// Writes one notification for each receiver, and notes what they know now.
+pub fn tell(
+    group: &mut AlertState,
+    receivers: &[String],
+    reason: Reason,
+    level: Option<BreachLevel>,
+    visible: &[bool],
+    now: EventTime,
+) -> Vec<Notification> {
+    let highest_told = group.notified.iter().map(|told| told.level).max();
+    let (status, level) = match level {
+        Some(level) => (BreachStatus::Firing, level),
+        None => (BreachStatus::Resolved, highest_told.unwrap_or(BreachLevel::Warning)),
+    };
+    if status == BreachStatus::Firing && reason != Reason::Acknowledged && reason != Reason::Assigned {
+        group.first_told_at.get_or_insert(now);
+        for (alert, is_visible) in group.alerts.iter_mut().zip(visible) {
+            if *is_visible && alert.breach.status == BreachStatus::Firing {
+                alert.told_at.get_or_insert(now);
+            }
+        }
+    }
     group.alerts.sort_by(|a, b| notification_order(&a.breach).cmp(&notification_order(&b.breach)));
-    let alerts: Vec<TtfBreach> = group.alerts.iter().map(|alert| alert.breach.clone()).collect();
-    let (tenant, journey) = (label(group, "tenant"), label(group, "journey"));
-    group.notified =
-        vec![Notified { receiver: receiver.to_owned(), level, status, at: now, fingerprint: fingerprint(&alerts) }];
+    let alerts: Vec<TtfBreach> =
+        group.alerts.iter().filter(|alert| alert.told_at.is_some()).map(|alert| alert.breach.clone()).collect();
+    let fingerprint = fingerprint(&alerts);
+    let mut notifications = Vec::with_capacity(receivers.len());
+    for receiver in receivers {
+        group.sequence += 1;
+        let told = Notified { receiver: receiver.clone(), level, status, at: now, fingerprint: fingerprint.clone() };
+        match group.notified.iter_mut().find(|known| known.receiver == *receiver) {
+            Some(known) => *known = told,
+            None => group.notified.push(told),
+        }
+        notifications.push(Notification {
+            notification_id: ids::notification_id(&group.group_key, receiver, group.sequence),
+            group_key: group.group_key.clone(),
+            tenant: label(group, "tenant"),
+            journey: label(group, "journey"),
+            receiver: receiver.clone(),
+            level,
+            status,
+            reason: reason.as_str().to_owned(),
+            labels: group.labels.clone(),
+            alerts: alerts.clone(),
+            created_at: now,
+            acknowledged_by: group.acknowledged_by.clone(),
+            assigned_to: group.assigned_to.clone(),
+            left_out: group.left_out,
+        });
+    }
     // The end of these was told now.
     group.alerts.retain(|alert| alert.breach.status == BreachStatus::Firing);
-    for alert in &mut group.alerts {
-        // The clock may have been set back.
-        alert.received_at = alert.received_at.min(now);
-    }
-    Notification {
-        notification_id: ids::notification_id(&group.group_key, receiver, group.sequence),
-        group_key: group.group_key.clone(),
-        tenant,
-        journey,
-        receiver: receiver.to_owned(),
-        level,
-        status,
-        reason: reason.as_str().to_owned(),
-        labels: group.labels.clone(),
-        alerts,
-        created_at: now,
-        acknowledged_by: group.acknowledged_by.clone(),
-        assigned_to: group.assigned_to.clone(),
-        left_out: group.left_out,
-    }
+    notifications
 }
 
-fn label(group: &AlertState, name: &str) -> String {
+pub fn label(group: &AlertState, name: &str) -> String {
     group.labels.get(name).cloned().unwrap_or_default()
 }
 
@@ -170,17 +281,14 @@ pub fn forget_at(group: &AlertState, forget_after: Millis) -> Option<EventTime> 
     group.alerts.iter().map(|alert| alert.received_at).max().map(|last| last.plus(forget_after))
 }
 
-/// Whether the receiver was told that this alert is firing.
-pub fn was_told(group: &AlertState, alert: &AlertInstance) -> bool {
-    group.notified.first().is_some_and(|told| alert.received_at <= told.at)
-}
-
-pub fn is_same_attempt(a: &TtfBreach, b: &TtfBreach) -> bool {
+/// Whether both are about one attempt of one user, or are one alert that is no user's.
+pub fn is_same_subject(a: &TtfBreach, b: &TtfBreach) -> bool {
     (&a.tenant, &a.journey, &a.user_id, &a.attempt) == (&b.tenant, &b.journey, &b.user_id, &b.attempt)
+        && a.labels == b.labels
 }
 
 fn is_same_alert(a: &TtfBreach, b: &TtfBreach) -> bool {
-    a.level == b.level && a.kind == b.kind && is_same_attempt(a, b)
+    a.level == b.level && a.kind == b.kind && is_same_subject(a, b)
 }
 
 /// Makes room for one more alert: what is over goes first, then what is of a lower level.
@@ -198,7 +306,9 @@ fn make_room(group: &mut AlertState, breach: &TtfBreach) -> bool {
             .min_by_key(|(_, alert)| (alert.breach.status == BreachStatus::Firing, alert.breach.level))
             .map(|(index, _)| index);
         let Some(index) = victim else { return false };
-        bytes -= size(&group.alerts.remove(index).breach);
+        let gone = group.alerts.remove(index).breach;
+        group.left_out += i64::from(gone.status == BreachStatus::Firing);
+        bytes -= size(&gone);
     }
     true
 }
@@ -206,8 +316,10 @@ fn make_room(group: &mut AlertState, breach: &TtfBreach) -> bool {
 /// About how many bytes a breach is, written down.
 fn size(breach: &TtfBreach) -> usize {
     let texts = [&breach.breach_id, &breach.tenant, &breach.journey, &breach.user_id, &breach.attempt];
-    let segments: usize = breach.segments.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    let maps = [&breach.segments, &breach.experiments, &breach.labels, &breach.annotations];
+    let named: usize = maps.into_iter().flatten().map(|(name, value)| name.len() + value.len() + 4).sum();
     80 + texts.iter().map(|text| text.len()).sum::<usize>()
         + breach.current_stage.as_ref().map_or(0, String::len)
-        + segments
+        + breach.release.as_ref().map_or(0, String::len)
+        + named
 }

@@ -5,7 +5,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -15,7 +15,9 @@ pub use self::{
     admission::{NotRouted, admit},
     stage::RouteStage,
 };
-use crate::config::{AlerterConfig, Matcher, RepeatInterval, RouteConfig};
+use crate::config::{
+    AlerterConfig, EscalationStep, Hours, Matcher, RepeatInterval, RouteConfig, TimeInterval, is_mutable_label,
+};
 
 /// Labels of an alert, by name.
 pub type Labels = BTreeMap<String, String>;
@@ -38,13 +40,22 @@ struct Route {
     receiver: String,
     group_by: Vec<String>,
     timing: Timing,
+    hours: Arc<Hours>,
+    steps: Arc<[Step]>,
     matchers: Vec<Matcher>,
     goes_on: bool,
     routes: Vec<Route>,
 }
 
-/// One group an alert belongs to.
+/// Who is told, too, when nobody has acknowledged an alert for so long.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub after: Millis,
+    pub receiver: String,
+}
+
+/// One group an alert belongs to.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Routed {
     /// `ttf:{tenant}:{journey}:{hash of receiver and labels}`. The level is no part of it, unless grouped by.
     pub group_key: String,
@@ -52,6 +63,10 @@ pub struct Routed {
     /// The labels the group is formed by.
     pub labels: Labels,
     pub timing: Timing,
+    /// When it may be told.
+    pub hours: Arc<Hours>,
+    /// Who is told, too, when nobody acknowledges; the earliest first.
+    pub steps: Arc<[Step]>,
 }
 
 /// The routing tree.
@@ -60,6 +75,7 @@ pub struct Routes {
     root: Route,
     receivers: Vec<String>,
     key: Vec<u8>,
+    remembers: bool,
 }
 
 impl Routes {
@@ -69,9 +85,12 @@ impl Routes {
             receiver: String::new(),
             group_by: Vec::new(),
             timing: Timing { group_wait: Millis(0), group_interval: Millis(0), repeat_interval: None },
+            steps: Arc::new([]),
         };
+        let root = compile(&config.route, &top, &config.time_intervals);
         Self {
-            root: compile(&config.route, &top),
+            remembers: uses_mutable_labels(&root),
+            root,
             receivers: config.receivers.iter().map(|receiver| receiver.name.clone()).collect(),
             key: config.user_id_key.as_ref().map_or_else(Vec::new, |key| key.expose().as_bytes().to_vec()),
         }
@@ -97,6 +116,21 @@ impl Routes {
         self.route(labels).into_iter().find(|routed| routed.group_key == group_key)
     }
 
+    /// Whether an alert may leave its groups while it fires: then where it went has to be remembered, so that its end
+    /// goes there, too.
+    pub fn need_memory(&self) -> bool {
+        self.remembers
+    }
+
+    /// The key under which it is remembered where an alert went.
+    pub fn memory_key(&self, breach: &TtfBreach) -> String {
+        let level = breach.level.as_str();
+        let subject = [&breach.tenant, &breach.journey, &breach.user_id, &breach.attempt].map(String::as_str);
+        let own = breach.labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+        let hash = self.hash(subject.into_iter().chain([breach.kind.as_str(), level]).chain(own));
+        format!("{MEMORY_PREFIX}{}:{}:{hash}", breach.tenant, breach.journey)
+    }
+
     /// When groups of unknown routes are told about.
     pub fn root_timing(&self) -> Timing {
         self.root.timing
@@ -115,23 +149,39 @@ impl Routes {
         let names = ALWAYS_GROUPED_BY.into_iter().chain(route.group_by.iter().map(String::as_str));
         let labels: Labels =
             names.map(|name| (name.to_owned(), alert.get(name).cloned().unwrap_or_default())).collect();
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         let parts = labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
-        for part in std::iter::once(route.receiver.as_str()).chain(parts) {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        let hash = hex::encode(&mac.finalize().into_bytes()[..16]);
+        let hash = self.hash(std::iter::once(route.receiver.as_str()).chain(parts));
         Routed {
             group_key: format!("ttf:{}:{}:{hash}", labels["tenant"], labels["journey"]),
             receiver: route.receiver.clone(),
             labels,
             timing: route.timing,
+            hours: route.hours.clone(),
+            steps: route.steps.clone(),
         }
+    }
+
+    fn hash<'a>(&self, parts: impl Iterator<Item = &'a str>) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        hex::encode(&mac.finalize().into_bytes()[..16])
     }
 }
 
-/// What a breach is routed and grouped by: [`crate::config::LABELS`].
+/// Begins the keys under which it is remembered where an alert went.
+pub const MEMORY_PREFIX: &str = "alert:";
+/// Begins the keys under which breaches are counted that come too late to be told.
+pub const LATE_PREFIX: &str = "late:";
+/// Begins the keys of silences.
+pub const SILENCE_PREFIX: &str = "silence:";
+
+/// Name of the alert of a missed deadline.
+pub const DEADLINE_MISSED: &str = "TtfDeadlineMissed";
+
+/// The labels of an alert that stay the same from its first word to its last.
 pub fn labels(breach: &TtfBreach) -> Labels {
     let labels = [
         ("tenant", breach.tenant.as_str()),
@@ -141,7 +191,31 @@ pub fn labels(breach: &TtfBreach) -> Labels {
         ("kind", breach.kind.as_str()),
         ("level", breach.level.as_str()),
     ];
-    labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    let mut labels: Labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    labels.insert("alertname".to_owned(), DEADLINE_MISSED.to_owned());
+    labels.extend(breach.labels.clone());
+    labels
+}
+
+/// What an alert is routed, grouped, silenced and inhibited by: [`labels`], and what may become known while it fires.
+pub fn all_labels(breach: &TtfBreach) -> Labels {
+    let mut labels = labels(breach);
+    let known = [("stage", &breach.current_stage), ("release", &breach.release)];
+    labels.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))));
+    let named = |prefix: &str, (name, value): (&String, &String)| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let name: String = name.bytes().map(|byte| if is_plain(byte) { byte as char } else { '_' }).collect();
+        (format!("{prefix}{name}"), value.clone())
+    };
+    labels.extend(breach.segments.iter().map(|pair| named("segment_", pair)));
+    labels.extend(breach.experiments.iter().map(|pair| named("experiment_", pair)));
+    labels
+}
+
+fn uses_mutable_labels(route: &Route) -> bool {
+    route.group_by.iter().any(|name| is_mutable_label(name))
+        || route.matchers.iter().any(|matcher| is_mutable_label(&matcher.label))
+        || route.routes.iter().any(uses_mutable_labels)
 }
 
 /// What a route hands down.
@@ -150,9 +224,10 @@ struct Inherited {
     receiver: String,
     group_by: Vec<String>,
     timing: Timing,
+    steps: Arc<[Step]>,
 }
 
-fn compile(route: &RouteConfig, above: &Inherited) -> Route {
+fn compile(route: &RouteConfig, above: &Inherited, intervals: &[TimeInterval]) -> Route {
     let millis = |duration: service_kit::config::HumanDuration| Millis(duration.millis());
     let own = Inherited {
         receiver: route.receiver.clone().unwrap_or_else(|| above.receiver.clone()),
@@ -166,12 +241,25 @@ fn compile(route: &RouteConfig, above: &Inherited) -> Route {
                 Some(RepeatInterval::Every(interval)) => Some(millis(interval)),
             },
         },
+        steps: route.escalation.as_ref().map_or_else(
+            || above.steps.clone(),
+            |steps| {
+                let step = |step: &EscalationStep| Step { after: millis(step.after), receiver: step.receiver.clone() };
+                steps.iter().map(step).collect()
+            },
+        ),
     };
+    let named = |names: &[String]| {
+        intervals.iter().filter(|interval| names.contains(&interval.name)).cloned().collect::<Vec<_>>()
+    };
+    let hours = Hours { active: named(&route.active_time_intervals), mute: named(&route.mute_time_intervals) };
     Route {
-        routes: route.routes.iter().map(|child| compile(child, &own)).collect(),
+        routes: route.routes.iter().map(|child| compile(child, &own, intervals)).collect(),
         receiver: own.receiver,
         group_by: own.group_by,
         timing: own.timing,
+        hours: Arc::new(hours),
+        steps: own.steps,
         matchers: route.matchers.clone(),
         goes_on: route.goes_on,
     }

@@ -9,9 +9,9 @@ use stream_runtime::{
     log::{NewRecord, RecordRef},
     transform::Transform,
 };
-use telemetry_schemas::{EventTime, Millis, TtfBreach, topics};
+use telemetry_schemas::{BreachStatus, EventTime, Millis, TtfBreach, topics};
 
-use super::{Routes, admit, labels};
+use super::{LATE_PREFIX, NotRouted, Routes, admit, all_labels};
 use crate::{metrics::AlerterMetrics, wire::Wire};
 
 const ROUTED: &str = "routed";
@@ -54,10 +54,21 @@ impl RouteStage {
         };
         if let Err(reason) = admit(&breach, EventTime(now_ms), self.max_age) {
             tracing::debug!(breach = breach.breach_id, reason = reason.as_str(), "a breach is not routed");
+            let is_past = matches!(reason, NotRouted::Late | NotRouted::TooOld);
+            if is_past && breach.status == BreachStatus::Firing {
+                let key = format!("{LATE_PREFIX}{}:{}", breach.tenant, breach.journey);
+                let value = Bytes::copy_from_slice(record.value.unwrap_or_default());
+                out.push(NewRecord::new(self.groups.clone(), key, value).with_timestamp(now_ms));
+            }
             return reason.as_str();
         }
         let value = Bytes::copy_from_slice(record.value.unwrap_or_default());
-        for routed in self.routes.route(&labels(&breach)) {
+        if self.routes.need_memory() {
+            let key = self.routes.memory_key(&breach);
+            out.push(NewRecord::new(self.groups.clone(), key, value).with_timestamp(now_ms));
+            return ROUTED;
+        }
+        for routed in self.routes.route(&all_labels(&breach)) {
             // Stamped now: the groups' topic keeps a day only, and the breach may be older.
             out.push(NewRecord::new(self.groups.clone(), routed.group_key, value.clone()).with_timestamp(now_ms));
         }

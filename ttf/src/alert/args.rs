@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::desk_args::{
+    AckArgs, AssignArgs, ListArgs, OneArgs, RoutesArgs, SilenceArgs, SilencesArgs,
+};
 use crate::cli::ConfigArgs;
 
 #[derive(Debug, Args)]
@@ -14,6 +17,24 @@ pub struct AlertArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum AlertAction {
+    /// List what is open
+    List(ListArgs),
+    /// Show one alert group with its alerts
+    Show(OneArgs),
+    /// Say why somebody was told of it, or was not
+    Why(OneArgs),
+    /// Take it: no repeats, no escalation, no more of the same level
+    Ack(AckArgs),
+    /// Give it to somebody
+    Assign(AssignArgs),
+    /// Silence one alert group, or all alerts that match
+    Silence(SilenceArgs),
+    /// Take a silence away, of a group or by its own id
+    Unsilence(OneArgs),
+    /// List the silences
+    Silences(SilencesArgs),
+    /// Look at the routing tree
+    Routes(RoutesArgs),
     /// Print exactly what a receiver would be sent, without secrets; nothing is sent
     Preview(PreviewArgs),
     /// Send a receiver an alarm that says it is a test, and its end

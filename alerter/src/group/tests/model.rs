@@ -4,19 +4,21 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::RwLock;
 use proptest::prelude::*;
 use service_kit::Metrics;
 use stream_runtime::{
     keyed::test_driver::{Setup, TestDriver},
     log::NewRecord,
 };
-use telemetry_schemas::{BreachLevel, Codec, EventTime, Millis, TtfBreach, alert::Notification, topics};
+use telemetry_schemas::{BreachLevel, Codec, EventTime, TtfBreach, alert::Notification, topics};
 
-use super::semantics::{Drive, SECOND};
+use super::semantics::{Drive, SECOND, keeping};
 use crate::{
     group::{codec::GroupCodec, processor::GroupProcessor},
     metrics::AlerterMetrics,
-    route::{Routes, labels},
+    mutes::Mutes,
+    route::{Routes, all_labels},
     testing::{NOW, breach, config, resolved},
     wire::Wire,
 };
@@ -217,9 +219,9 @@ proptest! {
 fn test_driver(section: &str) -> (TestDriver<GroupProcessor, GroupCodec>, Routes) {
     let config = config(section);
     let routes = Routes::new(&config);
-    let forget_after = Millis(config.forget_after.millis());
-    let processor =
-        GroupProcessor::new(Arc::new(routes.clone()), forget_after, &AlerterMetrics::new(&Metrics::default()));
+    let mutes = Arc::new(RwLock::new(Mutes::new(&config)));
+    let metrics = AlerterMetrics::new(&Metrics::default());
+    let processor = GroupProcessor::new(Arc::new(routes.clone()), keeping(&config), mutes, &metrics);
     let setup = Setup {
         start_ms: NOW.0,
         timer_grace: Duration::ZERO,
@@ -246,7 +248,7 @@ fn through_the_runtime(section: &str, steps: &[Step]) -> Vec<Notification> {
     for step in steps {
         for breach in breaches(*step) {
             let breach = TtfBreach { detected_at: EventTime(driver.now_ms()), ..breach };
-            for routed in routes.route(&labels(&breach)) {
+            for routed in routes.route(&all_labels(&breach)) {
                 let record = NewRecord::new(topics::ALERT_GROUPS, routed.group_key, wire.encode(&breach));
                 driver.pipe_input(record).expect("it is taken in");
             }

@@ -1,7 +1,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
+use parking_lot::RwLock;
 use service_kit::Metrics;
-use stream_runtime::keyed::{Context, KeyedProcessor};
+use stream_runtime::keyed::{Context, Effect, KeyedProcessor};
 use telemetry_schemas::{
     BreachLevel::{self, Critical, Escalation, Warning},
     BreachStatus, EventTime, Millis, TtfBreach,
@@ -9,12 +10,14 @@ use telemetry_schemas::{
 };
 
 use crate::{
+    config::AlerterConfig,
     group::{
-        processor::{GroupProcessor, Input},
-        state::{Group, MAX_GROUP_BYTES},
+        processor::{GroupProcessor, Input, Keeping, Kind, Output},
+        state::{self, Group, MAX_GROUP_BYTES},
     },
     metrics::AlerterMetrics,
-    route::{Routes, labels},
+    mutes::{Mutes, follow::SharedMutes},
+    route::{Routes, all_labels},
     testing::{NOW, breach, config, resolved},
 };
 
@@ -30,6 +33,11 @@ pub struct Drive {
     pub metrics: Metrics,
     /// How long ago breaches were found.
     pub behind_ms: i64,
+    pub mutes: SharedMutes,
+}
+
+pub fn keeping(config: &AlerterConfig) -> Keeping {
+    Keeping { forget_after: Millis(config.forget_after.millis()), keep_history: Millis(config.keep_history.millis()) }
 }
 
 impl Drive {
@@ -37,10 +45,12 @@ impl Drive {
         let config = config(section);
         let routes = Arc::new(Routes::new(&config));
         let metrics = Metrics::default();
-        let forget_after = Millis(config.forget_after.millis());
-        let processor = GroupProcessor::new(routes.clone(), forget_after, &AlerterMetrics::new(&metrics));
+        let mutes: SharedMutes = Arc::new(RwLock::new(Mutes::new(&config)));
+        let processor =
+            GroupProcessor::new(routes.clone(), keeping(&config), mutes.clone(), &AlerterMetrics::new(&metrics));
         processor.observe_complete(0);
-        Self { processor, routes, groups: BTreeMap::new(), now_ms: NOW.0, sent: Vec::new(), metrics, behind_ms: 0 }
+        let (groups, sent) = (BTreeMap::new(), Vec::new());
+        Self { processor, routes, groups, now_ms: NOW.0, sent, metrics, behind_ms: 0, mutes }
     }
 
     /// A new release of the configuration.
@@ -54,8 +64,12 @@ impl Drive {
         let mut touched: BTreeMap<String, Option<Group>> = BTreeMap::new();
         for breach in breaches {
             let breach = TtfBreach { detected_at: EventTime(self.now_ms - self.behind_ms), ..breach };
-            for routed in self.routes.route(&labels(&breach)) {
-                let key = routed.group_key;
+            let keys: Vec<_> = if self.routes.need_memory() {
+                vec![self.routes.memory_key(&breach)]
+            } else {
+                self.routes.route(&all_labels(&breach)).into_iter().map(|routed| routed.group_key).collect()
+            };
+            for key in keys {
                 let group = touched.entry(key.clone()).or_insert_with(|| self.groups.get(&key).cloned());
                 self.processor.on_record(&ctx, &key, group, Input::Breach(Box::new(breach.clone())));
             }
@@ -65,13 +79,41 @@ impl Drive {
         }
     }
 
+    /// What operators ask of a key.
+    pub fn command(&mut self, key: &str, command: AlertCommand) {
+        let mut group = self.groups.get(key).cloned();
+        let ctx = Context { now_ms: self.now_ms };
+        let effect = self.processor.on_record(&ctx, &key.to_owned(), &mut group, Input::Command(command));
+        if effect == Effect::Changed {
+            self.flush(&key.to_owned(), group);
+        }
+    }
+
+    /// Groups that are not over.
+    pub fn open(&self) -> Vec<&Group> {
+        let is_open = |(key, group): &(&String, &Group)| Kind::of(key) == Kind::Group && !state::is_over(&group.kept);
+        self.groups.iter().filter(is_open).map(|(_, group)| group).collect()
+    }
+
     fn flush(&mut self, key: &String, mut after: Option<Group>) {
         let before = self.groups.remove(key);
         let ctx = Context { now_ms: self.now_ms };
-        self.processor.on_flush(&ctx, key, before.as_ref(), &mut after, &mut self.sent);
+        let mut outputs = Vec::new();
+        self.processor.on_flush(&ctx, key, before.as_ref(), &mut after, &mut outputs);
+        self.mutes.write().observe(key, after.as_ref().map(|group| &group.kept));
         self.processor.observe_committed(0, key, before.as_ref(), after.as_ref());
         if let Some(after) = after {
             self.groups.insert(key.clone(), after);
+        }
+        for output in outputs {
+            match output {
+                Output::Notification(sent) => self.sent.push(*sent),
+                Output::Routed { group_key, breach } => {
+                    let mut group = self.groups.get(&group_key).cloned();
+                    self.processor.on_record(&ctx, &group_key, &mut group, Input::Breach(breach));
+                    self.flush(&group_key, group);
+                }
+            }
         }
     }
 
@@ -98,12 +140,12 @@ impl Drive {
     }
 
     /// What was sent since the last call: reason, level, number of alerts.
-    fn heard(&mut self) -> Vec<(String, BreachLevel, usize)> {
+    pub fn heard(&mut self) -> Vec<(String, BreachLevel, usize)> {
         self.sent.drain(..).map(|sent| (sent.reason, sent.level, sent.alerts.len())).collect()
     }
 }
 
-fn heard(reason: &str, level: BreachLevel, alerts: usize) -> (String, BreachLevel, usize) {
+pub fn heard(reason: &str, level: BreachLevel, alerts: usize) -> (String, BreachLevel, usize) {
     (reason.to_owned(), level, alerts)
 }
 
@@ -129,7 +171,7 @@ fn each_rise_is_told_once_and_the_end_once() {
     assert_eq!(end.status, BreachStatus::Resolved);
     assert!(end.alerts.iter().all(|alert| alert.status == BreachStatus::Resolved));
     assert_eq!(drive.heard(), [heard("resolved", Escalation, 3)]);
-    assert!(drive.groups.is_empty(), "nothing more needs to be known");
+    assert!(drive.open().is_empty(), "nothing more needs to be known");
 }
 
 #[test]
@@ -151,7 +193,7 @@ fn what_is_over_before_anybody_was_told_is_never_told() {
     drive.take(breach("u-1", Warning));
     drive.wait(4);
     drive.take(resolved("u-1", Warning));
-    assert!(drive.groups.is_empty());
+    assert!(drive.open().is_empty());
     drive.take(resolved("u-2", Warning));
     drive.transaction(vec![breach("u-3", Warning), resolved("u-3", Warning)]);
     drive.wait(1_000);
@@ -279,9 +321,9 @@ fn a_group_nothing_is_heard_of_is_forgotten() {
     let mut drive = Drive::new("forget_after: 2h");
     drive.take(breach("u-1", Warning));
     drive.wait(2 * 3_600 - 1);
-    assert_eq!(drive.groups.len(), 1);
+    assert_eq!(drive.open().len(), 1);
     drive.wait(1);
-    assert!(drive.groups.is_empty());
+    assert!(drive.open().is_empty());
     drive.take(resolved("u-1", Warning));
     drive.wait(100);
     assert_eq!(drive.heard(), [heard("first_notification", Warning, 1)]);
@@ -318,7 +360,7 @@ fn nobody_is_told_in_place_of_a_receiver_that_is_gone() {
     drive.groups.insert(key, group.expect("still known"));
     drive.wait(100);
     assert_eq!(drive.heard(), [heard("first_notification", Warning, 1)]);
-    assert!(drive.groups.is_empty());
+    assert!(drive.open().is_empty());
 }
 
 #[test]

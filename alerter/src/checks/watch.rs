@@ -1,0 +1,178 @@
+//! From what is found at each look to alerts: something has to be so for a while before it is told. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use telemetry_schemas::{BreachKind, BreachLevel, BreachStatus, EventTime, Millis, TtfBreach};
+
+/// What a look came to about one thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    pub kind: BreachKind,
+    pub tenant: String,
+    pub journey: String,
+    pub level: BreachLevel,
+    /// The same at each look; with tenant, journey and level what the alert is known by.
+    pub labels: BTreeMap<String, String>,
+    pub stage: Option<String>,
+    pub segments: BTreeMap<String, String>,
+    pub is_bad: bool,
+    /// What it says: `summary`, `value`, `baseline`, ….
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Finding {
+    fn id(&self) -> String {
+        let labels: Vec<_> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!("{}:{}:{}:{}", self.tenant, self.journey, self.level.as_str(), labels.join(","))
+    }
+
+    fn alert(&self, status: BreachStatus, since: EventTime, now: EventTime) -> TtfBreach {
+        TtfBreach {
+            breach_id: format!("{}:{}:{}", self.id(), status.as_str(), since.0),
+            tenant: self.tenant.clone(),
+            journey: self.journey.clone(),
+            user_id: String::new(),
+            attempt: String::new(),
+            kind: self.kind,
+            level: self.level,
+            threshold_ms: Millis(0),
+            status,
+            reason: None,
+            signup_at: since,
+            due_at: since,
+            detected_at: now,
+            late: false,
+            current_stage: self.stage.clone(),
+            segments: self.segments.clone(),
+            record_revision: 0,
+            experiments: BTreeMap::new(),
+            release: None,
+            labels: self.labels.clone(),
+            annotations: self.annotations.clone(),
+        }
+    }
+}
+
+struct Standing {
+    is_bad: bool,
+    since: EventTime,
+    /// What was told last; `None`: nothing yet, by this process.
+    told: Option<bool>,
+    last: Finding,
+}
+
+/// What is known of all things looked at.
+#[derive(Default)]
+pub struct Watch {
+    standings: HashMap<String, Standing>,
+}
+
+impl Watch {
+    /// Takes in a look and says what is to be told. What was not looked at this time is good, for nobody can say it is
+    /// bad.
+    pub fn observe(&mut self, findings: Vec<Finding>, hold: Millis, now: EventTime) -> Vec<TtfBreach> {
+        let mut seen = std::collections::HashSet::new();
+        for finding in findings {
+            let id = finding.id();
+            seen.insert(id.clone());
+            self.stand(id, finding, now);
+        }
+        let unseen: Vec<_> = self
+            .standings
+            .iter()
+            .filter(|(id, standing)| standing.is_bad && !seen.contains(*id))
+            .map(|(id, standing)| (id.clone(), Finding { is_bad: false, ..standing.last.clone() }))
+            .collect();
+        for (id, finding) in unseen {
+            self.stand(id, finding, now);
+        }
+        let mut told = Vec::new();
+        for standing in self.standings.values_mut() {
+            let has_held = now.since(standing.since) >= hold;
+            if !has_held || standing.told == Some(standing.is_bad) {
+                continue;
+            }
+            standing.told = Some(standing.is_bad);
+            let status = if standing.is_bad { BreachStatus::Firing } else { BreachStatus::Resolved };
+            told.push(standing.last.alert(status, standing.since, now));
+        }
+        self.standings.retain(|id, standing| standing.is_bad || standing.told != Some(false) || seen.contains(id));
+        told.sort_by(|a, b| a.breach_id.cmp(&b.breach_id));
+        told
+    }
+
+    fn stand(&mut self, id: String, finding: Finding, now: EventTime) {
+        match self.standings.get_mut(&id) {
+            Some(standing) => {
+                if standing.is_bad != finding.is_bad {
+                    (standing.is_bad, standing.since) = (finding.is_bad, now);
+                }
+                standing.last = finding;
+            }
+            None => {
+                let standing = Standing { is_bad: finding.is_bad, since: now, told: None, last: finding };
+                self.standings.insert(id, standing);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOLD: Millis = Millis::from_secs(60);
+
+    fn finding(is_bad: bool) -> Finding {
+        Finding {
+            kind: BreachKind::Pipeline,
+            tenant: "acme".to_owned(),
+            journey: "onboarding".to_owned(),
+            level: BreachLevel::Warning,
+            labels: BTreeMap::from([("alertname".to_owned(), "X".to_owned())]),
+            stage: None,
+            segments: BTreeMap::new(),
+            is_bad,
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    fn looks(looks: &[(i64, Option<bool>)]) -> Vec<(i64, BreachStatus)> {
+        let mut watch = Watch::default();
+        let mut told = Vec::new();
+        for (second, is_bad) in looks {
+            let findings = is_bad.map(finding).into_iter().collect();
+            let now = EventTime(second * 1_000);
+            told.extend(watch.observe(findings, HOLD, now).into_iter().map(|alert| (*second, alert.status)));
+        }
+        told
+    }
+
+    #[test]
+    fn what_is_bad_for_a_while_is_told_once_and_its_end_once() {
+        let told = looks(&[
+            (0, Some(true)),
+            (59, Some(true)),
+            (60, Some(true)),
+            (90, Some(true)),
+            (100, Some(false)),
+            (159, Some(false)),
+            (160, Some(false)),
+            (220, Some(false)),
+        ]);
+        assert_eq!(told, [(60, BreachStatus::Firing), (160, BreachStatus::Resolved)]);
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_not_told() {
+        let told =
+            looks(&[(0, Some(true)), (50, Some(false)), (90, Some(true)), (140, Some(false)), (150, Some(true))]);
+        assert_eq!(told, []);
+    }
+
+    #[test]
+    fn what_can_no_longer_be_judged_is_over_after_a_while() {
+        let told = looks(&[(0, Some(true)), (60, Some(true)), (70, None), (129, None), (130, None), (300, None)]);
+        assert_eq!(told, [(60, BreachStatus::Firing), (130, BreachStatus::Resolved)]);
+    }
+}
