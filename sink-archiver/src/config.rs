@@ -175,6 +175,17 @@ pub enum LiveViewConfig {
     Redis(RedisConfig),
 }
 
+impl LiveViewConfig {
+    /// After this nothing is left of what nobody asked for. What is in memory goes with the process, and an update that
+    /// does not reach it does not exist.
+    pub fn ttl(&self) -> std::time::Duration {
+        match self {
+            Self::Memory(_) => std::time::Duration::ZERO,
+            Self::Redis(redis) => redis.ttl.as_std(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryConfig {

@@ -21,11 +21,11 @@ use crate::{
     metrics::Metrics,
     objects::{sink::ObjectSink, start::GroupOffsets, store::Store, verify::Verifier, writer::CutWriter},
     privacy::watch::{self, Watch},
+    rejects::Rejects,
     retention::{
         Retention,
         job::{self, Job},
     },
-    rejects::Rejects,
     upkeep,
 };
 
@@ -77,13 +77,13 @@ pub async fn run(
         }
         upkeep::start(Arc::clone(&database), &started);
         cohorts::start(&config.cohorts, targets, Arc::clone(&database), Arc::clone(&log), codec.clone(), &started)?;
-        let watch = Watch {
+        let erasures = Watch {
             database: Arc::clone(&database),
             log: Arc::clone(&log),
             codec: codec.clone(),
             live_view_ttl: config.live_view.ttl(),
         };
-        watch::start(watch, &started)?;
+        watch::start(erasures, &started)?;
         start_retention(&store, &database, &log, &codec, &config, retention, &started);
         start_object_sink(store, &database, &log, &codec, &config, &started)?;
         watch(&*database, &started).await;

@@ -39,9 +39,16 @@ pub struct Batch {
     pub breaches: Vec<Sourced<TtfBreach>>,
     pub erasures: Vec<Sourced<Erasure>>,
     pub offsets: Vec<OffsetMove>,
+    /// Partition and offset of each erasure, by its index.
+    pub places: BTreeMap<usize, (i32, i64)>,
 }
 
 impl Batch {
+    /// Partition and offset of the record with this index.
+    pub fn place_of(&self, index: usize) -> (i32, i64) {
+        self.places.get(&index).copied().unwrap_or_default()
+    }
+
     /// Takes rows out that the database can never accept.
     pub fn remove(&mut self, poison: &BTreeSet<usize>) {
         self.events.retain(|sourced| !poison.contains(&sourced.index));

@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use fail::fail_point;
 use stream_runtime::{
     log::{NextOffset, Position, Record, TopicPartition},
     sink::{Sink, SinkError},
@@ -20,6 +21,7 @@ use crate::{
     decode::{Decoded, Message, decode_all, without_headers},
     live_view::LiveView,
     metrics::Metrics,
+    privacy::certificate::Step,
     rejects::{Reject, Rejects},
 };
 
@@ -106,13 +108,17 @@ impl DatabaseSink {
     }
 
     async fn show(&self, batch: &Batch, written: &Written) {
-        let erased = batch.erasures.iter().map(|s| (s.row.tenant.as_str(), s.row.user_id.as_str()));
+        for erasure in batch.erasures.iter().map(|sourced| &sourced.row) {
+            if self.live_view.remove(&erasure.tenant, &erasure.user_id).await {
+                self.note_live_view(&erasure.erasure_id).await;
+            }
+        }
         let ended = batch
             .records
             .iter()
             .filter(|s| s.row.status == JourneyStatus::Erased)
             .map(|s| (s.row.tenant.as_str(), s.row.user_id.as_str()));
-        for (tenant, user_id) in erased.chain(ended).collect::<BTreeSet<_>>() {
+        for (tenant, user_id) in ended.collect::<BTreeSet<_>>() {
             self.live_view.remove(tenant, user_id).await;
         }
         let kept: HashSet<usize> = written.kept_records.iter().copied().collect();
@@ -120,6 +126,14 @@ impl DatabaseSink {
         let newest: Vec<TtfRecord> = newest(records).into_iter().cloned().collect();
         if !newest.is_empty() {
             self.live_view.put(&newest).await;
+        }
+    }
+
+    /// A note that is lost is made up for when what the live view had has expired.
+    async fn note_live_view(&self, erasure_id: &str) {
+        let now = EventTime(jiff::Timestamp::now().as_millisecond());
+        if let Err(error) = self.database.note_certificate(erasure_id, Step::LiveView, now).await {
+            tracing::debug!(%error, "that the live view forgot a user is noted later");
         }
     }
 
@@ -169,11 +183,15 @@ impl Sink for DatabaseSink {
                 Ok(Message::Event(row)) => batch.events.push(Sourced { index, row: *row }),
                 Ok(Message::Record(row)) => batch.records.push(Sourced { index, row: *row }),
                 Ok(Message::Breach(row)) => batch.breaches.push(Sourced { index, row: *row }),
-                Ok(Message::Erasure(row)) => batch.erasures.push(Sourced { index, row: *row }),
+                Ok(Message::Erasure(row)) => {
+                    batch.places.insert(index, (records[index].partition, records[index].offset));
+                    batch.erasures.push(Sourced { index, row: *row });
+                }
                 Err(why) => self.reject(&records[index], why.code(), why.to_string()).await?,
             }
         }
         let (batch, written) = self.commit(records, batch).await?;
+        fail_point!("archiver::database::after_write", |_| Err(DatabaseError::at("after_write").into()));
         self.rejected.clear();
         for offset in &batch.offsets {
             self.expected.insert(TopicPartition::new(offset.topic.clone(), offset.partition), offset.next);

@@ -35,8 +35,8 @@ pub trait LiveView: Send + Sync + 'static {
     /// Shows records that the database has; older ones than those shown change nothing.
     async fn put(&self, records: &[TtfRecord]);
 
-    /// Forgets an erased user.
-    async fn remove(&self, tenant: &str, user_id: &str);
+    /// Forgets an erased user; false when the cache did not answer: it is told later, and shows the user no more.
+    async fn remove(&self, tenant: &str, user_id: &str) -> bool;
 
     /// What is cached may be old: reads everything anew.
     async fn distrust(&self);

@@ -112,16 +112,16 @@ impl LiveView for ReadThrough {
         }
     }
 
-    async fn remove(&self, tenant: &str, user_id: &str) {
+    async fn remove(&self, tenant: &str, user_id: &str) -> bool {
         let user = UserKey::new(tenant, user_id);
-        if let Err(error) = self.cache.remove(&user).await {
-            self.note("remove", &error);
-            self.doubtful.store(true, Ordering::Release);
-            let mut unremoved = self.unremoved.lock();
-            if unremoved.len() < MAX_UNREMOVED {
-                unremoved.insert(user);
-            }
+        let Err(error) = self.cache.remove(&user).await else { return true };
+        self.note("remove", &error);
+        self.doubtful.store(true, Ordering::Release);
+        let mut unremoved = self.unremoved.lock();
+        if unremoved.len() < MAX_UNREMOVED {
+            unremoved.insert(user);
         }
+        false
     }
 
     async fn distrust(&self) {

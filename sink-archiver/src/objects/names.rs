@@ -177,6 +177,11 @@ impl ObjectName {
     }
 }
 
+/// The tenant of a folder `tenant=…`.
+pub fn tenant_of_folder(folder: &str) -> Option<String> {
+    decoded(folder.strip_prefix("tenant=")?)
+}
+
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

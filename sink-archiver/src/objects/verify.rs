@@ -11,7 +11,7 @@ use std::{
 
 use arrow_array::{RecordBatch, cast::AsArray, types::Int64Type};
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -152,10 +152,7 @@ impl Verifier {
         manifest: &DayManifest,
         report: &mut DayReport,
     ) -> Result<BTreeMap<String, Bytes>, SinkError> {
-        let read = manifest.objects.iter().map(|object| async move {
-            let Some(path) = self.store.names.under_root(&object.path) else { return Ok((object, None)) };
-            Ok::<_, SinkError>((object, self.store.read(&path).await?))
-        });
+        let read: Vec<_> = manifest.objects.iter().map(|object| self.read(object).boxed()).collect();
         let mut right = BTreeMap::new();
         let mut read = futures::stream::iter(read).buffered(CONCURRENT_READS);
         while let Some((object, bytes)) = read.try_next().await? {
@@ -173,6 +170,14 @@ impl Verifier {
             right.insert(object.path.clone(), bytes);
         }
         Ok(right)
+    }
+
+    async fn read<'a>(&self, object: &'a DayObject) -> Result<(&'a DayObject, Option<Bytes>), SinkError> {
+        let bytes = match self.store.names.under_root(&object.path) {
+            Some(path) => self.store.read(&path).await?,
+            None => None,
+        };
+        Ok((object, bytes))
     }
 
     /// Looks for finished objects of the day that nobody named.

@@ -254,6 +254,12 @@ pub struct Archiver {
 pub fn archiver(database: &Arc<dyn Database>, owner: &str) -> Archiver {
     let cache = Box::new(MemoryCache::new(1_000));
     let live_view: Arc<dyn LiveView> = Arc::new(ReadThrough::new(cache, Arc::clone(database), &Kit::for_test()));
+    archiver_with(database, &live_view, owner)
+}
+
+/// A sink on a database and a live view.
+pub fn archiver_with(database: &Arc<dyn Database>, live_view: &Arc<dyn LiveView>, owner: &str) -> Archiver {
+    let live_view = Arc::clone(live_view);
     let dead_letters = Arc::new(DeadLetters::default());
     let codec = Codec::without_registry();
     let sink = DatabaseSink::new(

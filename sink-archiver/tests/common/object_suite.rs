@@ -113,6 +113,17 @@ fn text(batch: &RecordBatch, column: &str, row: usize) -> Option<String> {
     (!array.is_null(row)).then(|| array.value(row).to_owned())
 }
 
+/// Every text in an object.
+pub fn all_text(parquet: &Bytes) -> String {
+    let mut all = String::new();
+    for batch in read(parquet) {
+        for column in batch.columns().iter().filter_map(|column| column.as_string_opt::<i32>()) {
+            column.iter().flatten().for_each(|text| all += &format!("\"{text}\"\n"));
+        }
+    }
+    all
+}
+
 fn offsets(parquet: &Bytes) -> Vec<i64> {
     let batches = read(parquet);
     let columns = batches.iter().map(|batch| batch.column_by_name("offset").expect("offset"));

@@ -129,6 +129,7 @@ impl Database for Postgres {
         };
         run(&transaction, lock, &[]).await.map_err(|error| unavailable(&error))?;
         move_offsets(&transaction, owner, &batch).await?;
+        fail_point!("archiver::database::after_offsets", |_| Err(DatabaseError::at("after_offsets")));
         forget(&transaction, &key, &batch).await?;
         let hashes = batch.users().into_iter().map(|(tenant, user_id)| ((tenant, user_id), key.hash(tenant, user_id)));
         let ledger = ledger::read(&transaction, hashes.collect()).await?;

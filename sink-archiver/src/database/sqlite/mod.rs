@@ -143,6 +143,7 @@ impl Database for Sqlite {
             let mut writer = shared.writer.lock();
             let transaction = begin(&mut writer)?;
             move_offsets(&transaction, &owner, &batch)?;
+            fail_point!("archiver::database::after_offsets", |_| Err(DatabaseError::at("after_offsets")));
             forget(&transaction, &key, &batch)?;
             let ledger = ledger::read(&transaction, &key, batch.users()).map_err(|error| unavailable(&error))?;
             let kept = batch.keep(&ledger);
@@ -295,7 +296,8 @@ fn move_offsets(transaction: &Transaction<'_>, owner: &str, batch: &Batch) -> Re
 
 fn forget(transaction: &Transaction<'_>, key: &LedgerKey, batch: &Batch) -> Result<(), DatabaseError> {
     for erasure in &batch.erasures {
-        ledger::erase(transaction, key, &erasure.row, batch.place_of(erasure.index)).map_err(|error| poison_or(erasure.index, &error))?;
+        ledger::erase(transaction, key, &erasure.row, batch.place_of(erasure.index))
+            .map_err(|error| poison_or(erasure.index, &error))?;
     }
     for (journey, end) in batch.ended_journeys() {
         erase_until(transaction, include_str!("queries/end_journey.sql"), journey, end)?;

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use fail::fail_point;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use jiff::civil::Date;
 use stream_runtime::{
     log::{Log, TopicPartition},
@@ -152,8 +152,8 @@ impl DayCloser {
     }
 
     async fn walk(&self, date: &str, starts: &BTreeMap<TopicPartition, i64>) -> Result<Vec<Walk>, SinkError> {
-        let walks = starts.iter().map(|(at, start)| self.walk_one(date, at.clone(), *start));
-        futures::stream::iter(walks).buffered(CONCURRENT_WALKS).try_collect().await
+        let walks = starts.iter().map(|(at, start)| self.walk_one(date, at.clone(), *start).boxed());
+        futures::stream::iter(walks.collect::<Vec<_>>()).buffered(CONCURRENT_WALKS).try_collect().await
     }
 
     async fn walk_one(&self, date: &str, at: TopicPartition, from: i64) -> Result<Walk, SinkError> {
@@ -267,7 +267,7 @@ fn following(date: &str) -> Result<String, SinkError> {
 }
 
 /// The instant a day ends.
-fn midnight_after(date: &str) -> Result<i64, SinkError> {
+pub(super) fn midnight_after(date: &str) -> Result<i64, SinkError> {
     let midnight = day(date)?.to_zoned(jiff::tz::TimeZone::UTC).map_err(|error| SinkError::Fatal(error.to_string()))?;
     Ok(midnight.timestamp().as_millisecond() + DAY_MS)
 }

@@ -147,6 +147,14 @@ pub async fn closed(store: &Store) -> Result<Vec<String>, SinkError> {
     Ok(folders.iter().filter_map(|folder| folder.filename().map(str::to_owned)).collect())
 }
 
+/// The instant a UTC day ends.
+///
+/// # Errors
+/// When it is no day.
+pub fn end_of(date: &str) -> Result<EventTime, SinkError> {
+    close::midnight_after(date).map(EventTime)
+}
+
 async fn read_json<T: for<'de> Deserialize<'de>>(
     store: &Store,
     path: &object_store::path::Path,
