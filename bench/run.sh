@@ -6,6 +6,7 @@
 #   bench/run.sh pipe kafka           the whole pipe of `ttf all` on real servers, which it starts and stops
 #   bench/run.sh gateway              the gateway next to a server that publishes bodies as they are
 #   bench/run.sh memory | start       memory; cold start
+#   bench/run.sh database             events into PostgreSQL next to a bare bulk write (BENCH_EVENTS, BENCH_RATE, BENCH_STEADY_SECONDS)
 #   bench/run.sh client               the Python client next to those of PostHog and Segment (needs no build)
 #
 # BENCH_EVENTS (200000), BENCH_USERS (20000), BENCH_CONNECTIONS (4), BENCH_STEADY_SECONDS (20): how much.
@@ -27,6 +28,19 @@ if [ "${1:-}" = client ]; then
     printf %s "$wanted" > "$peers/.wanted"
   fi
   exec "$peers/bin/python" bench/client.py "${@:2}"
+fi
+
+if [ "${1:-}" = database ]; then
+  cargo build --release --locked -p sink-archiver --example database_speed
+  folder=$(mktemp -d "${TMPDIR:-/tmp}/ttf-bench-XXXXXX")
+  chmod 755 "$folder"
+  export TTF_SERVICES_DIR=$folder/services
+  trap 'scripts/services/services.sh down; rm -rf "$folder"' EXIT
+  scripts/services/services.sh up postgres
+  # shellcheck disable=SC1091
+  . "$TTF_SERVICES_DIR/env"
+  "$CARGO_TARGET_DIR/release/examples/database_speed" "${BENCH_EVENTS:-200000}" "${BENCH_RATE:-2000}" "${BENCH_STEADY_SECONDS:-20}"
+  exit
 fi
 
 wanted=()

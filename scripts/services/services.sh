@@ -5,7 +5,7 @@
 #   services.sh down           end what `up` started, by process id
 #   services.sh env            print their addresses as shell assignments
 #   services.sh status         which are up
-#   services.sh database start|stop|kill|save|restore    the database, with its data
+#   services.sh database start|stop|kill|full|roomy|save|restore    the database, with its data
 #   services.sh broker start|stop|kill N    one of the brokers ($TTF_KAFKA_BROKERS of them, by default 1)
 #
 # NAME: kafka registry postgres redis s3 smtp alertmanager, and, only when it is named, timescale
@@ -179,6 +179,16 @@ launch_postgres() {
   head -n 1 "$dir/data/postmaster.pid" >"$dir/pid"
 }
 
+# Bounds the size of the files of the server and its children; one that has just ended needs no bound.
+limit_postgres() {
+  local pid server; server=$(cat "$run/postgres/pid")
+  for pid in "$server" $(pgrep -P "$server"); do
+    if ! (cd / && as_postgres prlimit --pid "$pid" --fsize="$1":unlimited) && kill -0 "$pid" 2>/dev/null; then
+      fail "process $pid takes no limit"
+    fi
+  done
+}
+
 # Ends the database in good order (stop) or at once (kill), or starts it again with its port and its data (start). `save`
 # copies the data of a stopped one, `restore` puts the copy in their place.
 database() {
@@ -192,9 +202,12 @@ database() {
       # Its children see that it is gone, and end; a new one does not start before.
       pkill -KILL -P "$pid" || true
       end_all KILL 10 postgres ;;
+    # No file grows beyond 1 MiB any more, as if the disk were full; and again as it likes.
+    full) limit_postgres 1048576 ;;
+    roomy) limit_postgres unlimited ;;
     save) rm -rf "$dir/saved"; cp -a "$dir/data" "$dir/saved" ;;
     restore) rm -rf "$dir/data"; cp -a "$dir/saved" "$dir/data" ;;
-    *) fail "a database can be started, stopped, killed, saved or restored, not \`$1\`" ;;
+    *) fail "a database can be started, stopped, killed, made full or roomy, saved or restored, not \`$1\`" ;;
   esac
 }
 

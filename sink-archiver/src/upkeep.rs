@@ -39,12 +39,15 @@ impl Upkeep {
         match self.maintain().await {
             Ok(Some(done)) => {
                 timer.observe_duration();
-                self.figures.done.with_label_values(&["partitions"]).inc_by(u64::try_from(done.partitions).unwrap_or(0));
+                self.figures
+                    .done
+                    .with_label_values(&["partitions"])
+                    .inc_by(u64::try_from(done.partitions).unwrap_or(0));
                 self.figures.done.with_label_values(&["rollup_hours"]).inc_by(u64::try_from(done.hours).unwrap_or(0));
             }
             Ok(None) => {
                 timer.stop_and_discard();
-            },
+            }
             Err(error) => {
                 timer.stop_and_discard();
                 self.duty = None;

@@ -271,7 +271,9 @@ async fn who_may_read_can_neither_write_nor_learn_who_was_erased() {
 
     let archive = archive().await;
     archive.execute("SET ROLE ttf_reader").await;
-    for view in ["v_user_journeys", "v_funnel_daily", "v_app_errors", "v_pipeline_health", "events", "stage_rollup_hourly"] {
+    for view in
+        ["v_user_journeys", "v_funnel_daily", "v_app_errors", "v_pipeline_health", "events", "stage_rollup_hourly"]
+    {
         archive.query(&format!("SELECT count(*) FROM {view}")).await;
     }
     for refused in [
@@ -294,7 +296,9 @@ async fn rows_that_came_before_their_partition_move_into_it() {
     use stream_runtime::sink::Sink;
 
     let archive = archive().await;
-    let partition = archive.query("SELECT 'events_' || to_char(date_trunc('week', now(), 'UTC') AT TIME ZONE 'UTC', 'YYYYMMDD')").await;
+    let partition = archive
+        .query("SELECT 'events_' || to_char(date_trunc('week', now(), 'UTC') AT TIME ZONE 'UTC', 'YYYYMMDD')")
+        .await;
     archive.execute(&format!("DROP TABLE {}", partition[0])).await;
     let mut topics = common::Topics::default();
     for (n, at) in [(1, common::T0), (2, service_kit::clock::now_ms())] {

@@ -36,8 +36,7 @@ impl Drop for Server {
 
 fn services(folder: &Path, arguments: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/services/services.sh");
-    let output =
-        Command::new(script).args(arguments).env("TTF_SERVICES_DIR", folder).output().expect("bash is there");
+    let output = Command::new(script).args(arguments).env("TTF_SERVICES_DIR", folder).output().expect("bash is there");
     assert!(output.status.success(), "services.sh {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -149,7 +148,8 @@ async fn late_and_out_of_order_rows_go_into_compressed_chunks(archive: &Archive)
     for table in tables {
         before.push(archive.rows(table).await);
         assert!(archive.compress(table).await > 0, "{table} has no chunk");
-        let compressed = "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed AND hypertable_name = ";
+        let compressed =
+            "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed AND hypertable_name = ";
         assert_ne!(archive.query(&format!("{compressed}'{table}'")).await, ["0"]);
     }
     // The same again, after a database that forgot its offsets: nothing doubles.
@@ -172,8 +172,7 @@ async fn late_and_out_of_order_rows_go_into_compressed_chunks(archive: &Archive)
     earlier.detected_at = EventTime(common::T0 + 1);
     late.breach(&earlier);
     let start = |topic: &str| topics.all().iter().filter(|record| &*record.topic == topic).count() as i64;
-    let rest: Vec<_> =
-        late.all().iter().filter(|record| record.offset >= start(&record.topic)).cloned().collect();
+    let rest: Vec<_> = late.all().iter().filter(|record| record.offset >= start(&record.topic)).cloned().collect();
     assert_eq!(rest.len(), 5);
     again.sink.write(&rest).await.expect("written");
     assert!(again.dead_letters.all().is_empty());

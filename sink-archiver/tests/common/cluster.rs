@@ -53,7 +53,7 @@ impl Cluster {
         Self { url: url.expect("its address is among them").to_owned(), folder }
     }
 
-    /// `start`, `stop`, `kill`, `save` or `restore`.
+    /// `start`, `stop`, `kill`, `full`, `roomy`, `save` or `restore`.
     pub fn act(&self, act: &str) {
         services(self.folder.path(), &["database", act], "");
     }
@@ -67,18 +67,6 @@ impl Cluster {
         let (client, connection) = tokio_postgres::connect(&self.url(database), NoTls).await.expect("connected");
         tokio::spawn(connection);
         client
-    }
-
-    pub async fn execute(&self, sql: &str) {
-        self.connect("archive").await.batch_execute(sql).await.expect("executed");
-    }
-
-    /// Process ids of the server: itself, then its children.
-    pub fn processes(&self) -> Vec<u32> {
-        let pid = std::fs::read_to_string(self.folder.path().join("postgres/pid")).expect("it runs");
-        let children = Command::new("pgrep").args(["-P", pid.trim()]).output().expect("pgrep is there");
-        let children = String::from_utf8_lossy(&children.stdout).into_owned();
-        std::iter::once(pid.trim()).chain(children.lines()).map(|pid| pid.trim().parse().expect("a pid")).collect()
     }
 }
 
@@ -101,7 +89,17 @@ fn services(folder: &Path, arguments: &[&str], initdb: &str) {
 
 /// A log in memory with the topics the archiver reads.
 pub fn log() -> Arc<dyn Log> {
-    let log = EmbeddedLog::in_memory();
+    with_topics(EmbeddedLog::in_memory())
+}
+
+/// The same in a folder, for one process at a time.
+pub fn log_in(folder: &Path) -> Arc<dyn Log> {
+    let config =
+        serde_json::from_value(serde_json::json!({"path": folder, "retention_bytes": 1_u64 << 30})).expect("a config");
+    with_topics(EmbeddedLog::open(&config).expect("opened"))
+}
+
+fn with_topics(log: EmbeddedLog) -> Arc<dyn Log> {
     let spec = |name: &str| TopicSpec {
         name: name.to_owned(),
         partitions: PARTITIONS,
@@ -132,7 +130,11 @@ pub struct Running {
 impl Running {
     /// `statement_timeout`: after which a statement is given up.
     pub async fn start(cluster: &Cluster, log: &Arc<dyn Log>, statement_timeout: &str) -> Self {
-        let database = open(cluster, "archive", statement_timeout).await;
+        Self::start_on(&cluster.url("archive"), log, statement_timeout).await
+    }
+
+    pub async fn start_on(url: &str, log: &Arc<dyn Log>, statement_timeout: &str) -> Self {
+        let database = open(url, statement_timeout).await;
         let kit = Kit::for_test();
         let live_view: Arc<dyn LiveView> =
             Arc::new(ReadThrough::new(Box::new(MemoryCache::new(1_000)), Arc::clone(&database), &kit));
@@ -167,8 +169,8 @@ impl Running {
     }
 }
 
-async fn open(cluster: &Cluster, name: &str, statement_timeout: &str) -> Arc<dyn Database> {
-    let config = serde_json::json!({"url": cluster.url(name), "pool": 3, "statement_timeout": statement_timeout});
+async fn open(url: &str, statement_timeout: &str) -> Arc<dyn Database> {
+    let config = serde_json::json!({"url": url, "pool": 3, "statement_timeout": statement_timeout});
     let database = Postgres::open(&serde_json::from_value(config).expect("a config")).expect("opened");
     database.migrate().await.expect("migrated");
     database.open_ledger(None).await.expect("opened");
@@ -194,7 +196,7 @@ pub async fn prepare(cluster: &Cluster, topics: &Topics) -> BTreeMap<&'static st
     for name in ["oracle", "archive"] {
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("created");
     }
-    let oracle = open(cluster, "oracle", "60s").await;
+    let oracle = open(&cluster.url("oracle"), "60s").await;
     let mut writer = archiver(&oracle, "oracle");
     writer.sink.assigned(&topics.partitions()).await.expect("assigned");
     for batch in topics.all().chunks(500) {

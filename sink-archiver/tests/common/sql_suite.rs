@@ -83,10 +83,16 @@ pub async fn the_views_say_what_was_written(fixture: &dyn Sql) {
         ]
     );
     assert_eq!(
-        query("SELECT day::date, signups, completed, completed_share::float8, median_minutes FROM v_ttf_daily ORDER BY 1").await,
+        query(
+            "SELECT day::date, signups, completed, completed_share::float8, median_minutes FROM v_ttf_daily ORDER BY 1"
+        )
+        .await,
         ["2023-11-14\t2\t1\t0.5\t5", "2023-11-16\t2\t1\t0.5\t5"]
     );
-    assert_eq!(query("SELECT user_id, level, threshold_minutes::float8 FROM v_breaches_open").await, ["bob\twarning\t75"]);
+    assert_eq!(
+        query("SELECT user_id, level, threshold_minutes::float8 FROM v_breaches_open").await,
+        ["bob\twarning\t75"]
+    );
     assert_eq!(
         query("SELECT operation, requests, errors, p50_ms, p99_ms FROM v_app_performance").await,
         ["GET /x\t10\t1\t55\t99.1"]
@@ -105,7 +111,8 @@ async fn rolled_up(fixture: &dyn Sql) -> [Vec<String>; 2] {
     const FROM_STAGES: &str = "count(*), count(from_at), count(to_at), count(duration_ms), count(*) FILTER (WHERE met), \
          sum(duration_ms)::bigint, count(*) FILTER (WHERE duration_ms * 4 <= target_ms), \
          count(*) FILTER (WHERE duration_ms <= target_ms * 3), sum(extract(epoch FROM to_at - signup_at) * 1000)::bigint";
-    let hours = format!("SELECT bucket, stage, segments, {FIGURES} FROM stage_rollup_hourly GROUP BY 1, 2, 3 ORDER BY 1, 2");
+    let hours =
+        format!("SELECT bucket, stage, segments, {FIGURES} FROM stage_rollup_hourly GROUP BY 1, 2, 3 ORDER BY 1, 2");
     let stages = format!(
         "SELECT date_trunc('hour', signup_at), stage, segments, {FROM_STAGES} FROM stage_durations GROUP BY 1, 2, 3 ORDER BY 1, 2"
     );
@@ -150,8 +157,7 @@ pub async fn the_queries_of_the_docs_run(fixture: &dyn Sql) {
     fixture.database().maintain().await.expect("maintained");
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sql.md");
     let page = std::fs::read_to_string(page).expect("the page is there");
-    let queries: Vec<&str> =
-        page.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let queries: Vec<&str> = page.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(queries.len() >= 10, "{} queries", queries.len());
     for query in queries {
         // Grafana's macros, as its PostgreSQL data source replaces them.

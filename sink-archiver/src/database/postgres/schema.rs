@@ -38,10 +38,8 @@ async fn migrate_locked(client: &Client) -> Result<(), DatabaseError> {
 }
 
 async fn stored(client: &Client) -> Result<i32, DatabaseError> {
-    let row = client
-        .query_one(include_str!("queries/schema_version.sql"), &[])
-        .await
-        .map_err(|error| unavailable(&error))?;
+    let row =
+        client.query_one(include_str!("queries/schema_version.sql"), &[]).await.map_err(|error| unavailable(&error))?;
     Ok(row.get(0))
 }
 

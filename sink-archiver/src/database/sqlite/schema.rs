@@ -39,6 +39,7 @@ pub(super) fn versions(connection: &Connection) -> rusqlite::Result<(i32, i32)> 
     if connection.query_row(is_there, [], |row| row.get::<_, i64>(0))? == 0 {
         return Ok((0, known));
     }
-    let stored = connection.query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", [], |row| row.get(0))?;
+    let stored =
+        connection.query_row("SELECT coalesce(max(version), 0) FROM schema_migrations", [], |row| row.get(0))?;
     Ok((stored, known))
 }
