@@ -1,5 +1,8 @@
 //! `ttf trace` answers where an event is, and says so when it does not know.
 
+#[path = "trace/alerts.rs"]
+mod alerts;
+
 use serde_json::{Value, json};
 use ttf_tests::dev::Dev;
 

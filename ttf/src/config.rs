@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use alerter::AlerterConfig;
+use alerter::{AlerterConfig, ConfigErrors};
 use ingest_gateway::{
     GatewayConfig, Milestones, PlanConfig, PrivacyConfig, Settings, TenantsSource,
     plan::{self, PlanErrors},
@@ -109,7 +109,7 @@ fn checked(config: Config, places: Places) -> Result<Config, ConfigError> {
         Policies::compile(&config.privacy, &Milestones::default()).map(drop).map_err(problem),
         ttf_processor::check(&config.journeys).map_err(|errors| located(&errors, &places)),
         plan::check(&config.plan).map_err(|errors| located_plan(&errors, &places)),
-        config.alerter.check().map_err(problem),
+        config.alerter.check().map_err(|errors| located_alerter(&errors, &places)),
     ]
     .into_iter()
     .filter_map(Result::err)
@@ -130,6 +130,14 @@ pub fn load_plan(args: &ConfigArgs) -> Result<PlanConfig, ConfigError> {
         Ok(()) => Ok(plan),
         Err(errors) => Err(ConfigError { problems: located_plan(&errors, &places) }),
     }
+}
+
+fn located_alerter(errors: &ConfigErrors, places: &Places) -> Vec<Problem> {
+    let problem = |error: &String| match error.split_once(": ") {
+        Some((path, message)) => places.problem(path, message),
+        None => places.problem("alerter", error.as_str()),
+    };
+    errors.0.iter().map(problem).collect()
 }
 
 fn located_plan(errors: &PlanErrors, places: &Places) -> Vec<Problem> {

@@ -1,7 +1,7 @@
 //! What operators do: acknowledge, assign, silence, unsilence. Pure.
 
 use telemetry_schemas::{
-    BreachStatus, EventTime,
+    BreachStatus, EventTime, Millis,
     alert::{AlertAction, AlertCommand, AlertState, Notification},
 };
 
@@ -10,6 +10,9 @@ use super::{
     history, state,
 };
 use crate::route::SILENCE_PREFIX;
+
+/// After a silence was taken away.
+const SHORTLY: Millis = Millis::from_secs(1);
 
 /// Does to a group what was asked. Who was told of it hears at once that it is somebody's.
 pub fn act(group: &mut AlertState, command: &AlertCommand, now: EventTime) -> Vec<Notification> {
@@ -33,13 +36,21 @@ pub fn act(group: &mut AlertState, command: &AlertCommand, now: EventTime) -> Ve
             group.silenced_until = command.until;
             group.silenced_by = Some(command.by.clone());
             group.silence_comment.clone_from(&command.comment);
+            // Also where a longer one was to end later.
+            group.next_flush_at = match (group.next_flush_at, command.until) {
+                (Some(known), Some(until)) => Some(known.min(until)),
+                (known, until) => known.or(until),
+            };
             history::note(group, Reason::Silenced, &[], &described(command), now);
             Vec::new()
         }
         AlertAction::Unsilence => {
+            let was_silent = group.silenced_until.is_some_and(|until| now < until);
             (group.silenced_until, group.silenced_by, group.silence_comment) = (None, None, None);
-            // What was kept back is told now, if it still is to be told.
-            group.next_flush_at = Some(now);
+            if was_silent {
+                // What was kept back is told, if it still is to be told.
+                group.next_flush_at = Some(now.plus(SHORTLY));
+            }
             history::note(group, Reason::NothingNew, &[], &described(command), now);
             Vec::new()
         }

@@ -252,8 +252,10 @@ pub fn tell(
             left_out: group.left_out,
         });
     }
-    // The end of these was told now.
-    group.alerts.retain(|alert| alert.breach.status == BreachStatus::Firing);
+    if reason != Reason::Escalated {
+        // Everybody was told the end of these now.
+        group.alerts.retain(|alert| alert.breach.status == BreachStatus::Firing);
+    }
     notifications
 }
 

@@ -2,6 +2,7 @@
 
 mod acts;
 mod model;
+mod model_acts;
 mod past;
 mod quiet;
 mod semantics;

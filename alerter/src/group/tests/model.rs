@@ -216,7 +216,7 @@ proptest! {
     }
 }
 
-fn test_driver(section: &str) -> (TestDriver<GroupProcessor, GroupCodec>, Routes) {
+pub fn test_driver(section: &str) -> (TestDriver<GroupProcessor, GroupCodec>, Routes) {
     let config = config(section);
     let routes = Routes::new(&config);
     let mutes = Arc::new(RwLock::new(Mutes::new(&config)));
