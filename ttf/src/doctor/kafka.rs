@@ -67,6 +67,14 @@ pub fn look(config: &KafkaConfig, specs: &[TopicSpec], needs: &[Needs], timeout:
 fn unreachable(config: &KafkaConfig, error: &LogError) -> String {
     let text = error.to_string().to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    // The name of the protocol stands in front of every address.
+    let is_unanswered = (text.contains("connect to") && text.contains("failed")) || text.contains("resolve");
+    if is_unanswered {
+        return nobody_there(config);
+    }
+    if says(&["apiversion", "receive failed", "security.protocol"]) {
+        return "compare `security.protocol` with what this port of the brokers speaks".to_owned();
+    }
     if says(&["certificate verify failed", "unable to get local issuer", "self-signed", "self signed"]) {
         "name the authority of the brokers' certificates by `log.properties.\"ssl.ca.location\"`".to_owned()
     } else if says(&["certificate required", "bad certificate", "certificate_required"]) {
@@ -76,8 +84,12 @@ fn unreachable(config: &KafkaConfig, error: &LogError) -> String {
     } else if says(&["ssl", "disconnected", "handshake"]) {
         "compare `security.protocol` with what this port of the brokers speaks".to_owned()
     } else {
-        format!("is `log.brokers` ({}) right, do the brokers run, does the network let us through?", config.brokers)
+        nobody_there(config)
     }
+}
+
+fn nobody_there(config: &KafkaConfig) -> String {
+    format!("is `log.brokers` ({}) right, do the brokers run, does the network let us through?", config.brokers)
 }
 
 fn look_at_protocol(part: &mut Part, config: &KafkaConfig) {
@@ -242,8 +254,12 @@ fn look_at_group(
     let specs: Vec<_> =
         specs.iter().filter(|spec| group.topics.contains(&spec.name.as_str()) && usable.contains(&spec.name)).collect();
     match standing(log, group, &specs, timeout) {
-        Err(error @ LogError::Fatal(_)) => part.wrong(&check, error.to_string(), "grant Read and Describe on the group"),
-        Err(error) => part.skipped(&check, error.to_string()),
+        // librdkafka waits for a coordinator it may not ask until the time is over.
+        Err(error) => part.wrong(
+            &check,
+            error.to_string(),
+            "grant Read and Describe on the group and its topics; if they are granted, look at `__consumer_offsets`",
+        ),
         Ok(Standing { began: false, .. }) => part.skipped(&check, "never read anything"),
         Ok(Standing { lost, .. }) if lost > 0 => part.wrong(
             &check,

@@ -64,7 +64,7 @@ fn folders(config: &Config, roles: &[Role]) -> Vec<(&'static str, PathBuf)> {
     }
     if roles.contains(&Role::Archiver) {
         if let DatabaseConfig::Sqlite(sqlite) = &config.archive.database {
-            folders.push(("archive.database.path", sqlite.path.clone()));
+            folders.push(("archive.database.path", sqlite.path.parent().map_or_else(PathBuf::new, Path::to_owned)));
         }
         if let ObjectsConfig::Folder(folder) = &config.archive.s3 {
             folders.push(("archive.s3.path", folder.path.clone()));
@@ -76,6 +76,10 @@ fn folders(config: &Config, roles: &[Role]) -> Vec<(&'static str, PathBuf)> {
 fn look_at_folder(part: &mut Part, setting: &str, path: &Path) {
     let there = existing(path);
     let shown = path.display();
+    if !there.is_dir() {
+        part.wrong(setting, format!("{shown}: {} is no folder", there.display()), "name another one");
+        return;
+    }
     // Also root may not write where the file system is read-only.
     if let Err(error) = access(&there, Access::WRITE_OK) {
         part.wrong(setting, format!("{shown}: {error}"), format!("make {} writable for this user", there.display()));

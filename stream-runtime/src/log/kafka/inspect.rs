@@ -240,6 +240,10 @@ impl Reasons {
 
 impl ClientContext for Reasons {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // What breaks before a connection stands is told by a line alone.
+        if facility == "FAIL" {
+            self.0.lock().last = Some(line.to_owned());
+        }
         log_line(level, facility, line);
     }
 

@@ -1,0 +1,119 @@
+"""What the tests of operation share: servers as in production, and configurations for them."""
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from servers import Authority, Kafka, Postgres, Redis, free_ports
+
+#: None of these may show anywhere.
+SECRETS = {
+    "operator": "operator-51d0c7e2b9",
+    "limited": "limited-c4e8a07f31",
+    "postgres": "postgres-7be2f96d04",
+    "redis": "redis-e019d3ab58",
+    "s3": "testtest",
+    "privacy": "privacy-a1b2c3d4e5f60718",
+    "names": "names-3344556677889900",
+}
+
+
+def required(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise RuntimeError(f"{name} is not set; run scripts/test-operations.sh")
+    return value
+
+
+@dataclass
+class World:
+    """All servers, secured, and what a configuration says to use them."""
+
+    folder: Path
+    authority: Authority
+    kafka: Kafka
+    postgres: Postgres
+    redis: Redis
+
+    def environment(self) -> dict[str, str]:
+        """For everything that finds authorities by itself."""
+        return {"SSL_CERT_FILE": str(self.authority.ca)}
+
+    def kafka_properties(self, user: str = "operator", mechanism: str = "SCRAM-SHA-512") -> dict[str, str]:
+        return {
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": mechanism,
+            "sasl.username": user,
+            "sasl.password": self.secret(user),
+            "ssl.ca.location": str(self.authority.ca),
+        }
+
+    def mtls_properties(self) -> dict[str, str]:
+        return {
+            "security.protocol": "SSL",
+            "ssl.ca.location": str(self.authority.ca),
+            "ssl.certificate.location": str(self.authority.client_certificate),
+            "ssl.key.location": str(self.authority.client_key),
+        }
+
+    def secret(self, name: str) -> str:
+        """A reference to a file, as in production."""
+        file = self.folder / f"{name}.secret"
+        file.write_text(SECRETS[name])
+        return f"${{file:{file}}}"
+
+    def config(self, **sections) -> dict:
+        gateway, redis = free_ports(1)[0], self.folder / "redis-url.secret"
+        redis.write_text(self.redis.url())
+        database = self.folder / "database-url.secret"
+        database.write_text(self.postgres.url(f"?sslmode=verify-full&sslrootcert={self.authority.ca}"))
+        return {
+            "log": {"kind": "kafka", "brokers": f"127.0.0.1:{self.kafka.sasl}", "properties": self.kafka_properties()},
+            "topics": {"partitions": 4, "replication_factor": 1, "min_insync_replicas": 1},
+            "gateway": {
+                "listen": f"127.0.0.1:{gateway}",
+                "auth": {"mode": "open"},
+                "redis": f"${{file:{redis}}}",
+                "dedup": {"redis_timeout": "2s"},
+            },
+            "privacy": {"keys": [{"id": "one", "secret": self.secret("privacy")}]},
+            "processor": {"state_dir": str(self.folder / "state")},
+            "archive": {
+                "database": {"kind": "postgres", "url": f"${{file:{database}}}"},
+                "s3": {
+                    "kind": "s3",
+                    "bucket": "ttf-test",
+                    "region": "us-east-1",
+                    "allow_http": True,
+                    "endpoint": required("TTF_TEST_S3_ENDPOINT"),
+                    "access_key": required("TTF_TEST_S3_ACCESS_KEY"),
+                    "secret_key": self.secret("s3"),
+                    "prefix": f"operations-{uuid.uuid4().hex[:12]}",
+                },
+                "live_view": {"kind": "redis", "url": f"${{file:{redis}}}", "timeout": "2s"},
+            },
+            "alerter": {"state_dir": str(self.folder / "alerts"), "user_id_key": self.secret("names")},
+            **sections,
+        }
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    folder.chmod(0o755)
+    authority = Authority(folder / "tls")
+    users = {name: SECRETS[name] for name in ("operator", "limited")}
+    started = []
+    try:
+        for make in (
+            lambda: Kafka(folder / "kafka", authority, users),
+            lambda: Postgres(folder / "postgres", authority, SECRETS["postgres"]),
+            lambda: Redis(folder / "redis", authority, SECRETS["redis"]),
+        ):
+            started.append(make())
+        yield World(folder, authority, *started)
+    finally:
+        for server in started:
+            server.stop()
