@@ -150,6 +150,8 @@ async fn mail_goes_over_tls_with_a_password_in_text_and_html_and_stays_in_one_th
         assert_eq!(mail["defects"].as_array().map(Vec::len), Some(0), "{}", mail["defects"]);
         assert!(mail["longest_line"].as_u64() <= Some(998), "RFC 5322, 2.1.1: {}", mail["longest_line"]);
         let (text, html) = (&mail["parts"]["text/plain"], &mail["parts"]["text/html"]);
+        // Slashes in HTML may be written as entities.
+        let html = &Value::from(html.as_str().expect("an HTML part").replace("&#x2f;", "/"));
         for part in [
             "onboarding",
             "WARNING",

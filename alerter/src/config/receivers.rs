@@ -109,7 +109,7 @@ pub struct EmailConfig {
     /// The sender, `ttf@example.com` or `TTF <ttf@example.com>`. Its domain is that of the messages' ids.
     pub from: String,
     pub to: Vec<String>,
-    /// A step of the conversation that takes longer counts as failed.
+    /// A conversation that takes longer counts as failed.
     #[serde(default = "default_timeout")]
     pub timeout: HumanDuration,
 }

@@ -80,7 +80,10 @@ impl Attempt {
         receipt.trying = Some(notification.notification_id.clone());
         let intent = self.receipts.write(&notification.group_key, receipt.clone(), now());
         if !matches!(timeout(INTENT, intent).await, Ok(Ok(()))) {
-            tracing::warn!(receiver = self.line.name, "the log does not take the record of a try; it is made all the same");
+            tracing::warn!(
+                receiver = self.line.name,
+                "the log does not take the record of a try; it is made all the same"
+            );
         }
         fail::fail_point!("delivery::before_send");
         match self.send(&message, &mut receipt, is_over).await {

@@ -69,7 +69,9 @@ impl Gate {
             Breaker::Closed { .. } => None,
             Breaker::Open { until, .. } if now < until => return Pass::Closed(until),
             Breaker::Open { pause, .. } => Some(pause),
-            Breaker::Trying { since, pause } => return Pass::Closed((since + pause).max(now + Duration::from_millis(50))),
+            Breaker::Trying { since, pause } => {
+                return Pass::Closed((since + pause).max(now + Duration::from_millis(50)));
+            }
         };
         if let Some(until) = self.quiet_until.filter(|until| now < *until) {
             return Pass::Wait(until);

@@ -24,8 +24,8 @@ use stream_runtime::{
 };
 use telemetry_schemas::{Millis, topics};
 
-use self::{receipts::Receipts, sink::Parts};
 pub use self::{line::Lines, sink::DeliverySink};
+use self::{receipts::Receipts, sink::Parts};
 use crate::{config::ReceiverConfig, message::Messages, metrics::AlerterMetrics, route::Routes, wire::Wire};
 
 /// A notification is on its way at the latest this long after it was read.

@@ -336,9 +336,8 @@ mod tests {
     fn an_alarm_nobody_has_is_not_told_once_its_end_waits() {
         let now = Instant::now();
         let over = |group| Notification { status: BreachStatus::Resolved, ..notification(group) };
-        let needless = |queue: &Queue| -> Vec<i64> {
-            queue.needless(&at(), "a").into_iter().map(|place| place.offset).collect()
-        };
+        let needless =
+            |queue: &Queue| -> Vec<i64> { queue.needless(&at(), "a").into_iter().map(|place| place.offset).collect() };
         let mut queue = queue(&[(10, "a"), (11, "b"), (13, "a")], now);
         assert!(needless(&queue).is_empty(), "it is not over");
         assert!(queue.read(&place(14)));

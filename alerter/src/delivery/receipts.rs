@@ -149,7 +149,8 @@ impl Receipts {
             !is_over
         });
         for group in over {
-            let mut record = NewRecord::new(topics::ALERT_DELIVERIES, self.key(&group), Vec::new()).with_timestamp(now.0);
+            let mut record =
+                NewRecord::new(topics::ALERT_DELIVERIES, self.key(&group), Vec::new()).with_timestamp(now.0);
             record.value = None;
             if self.publisher.publish(record).is_err() {
                 return;

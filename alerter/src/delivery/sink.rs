@@ -135,8 +135,11 @@ impl DeliverySink {
         let trying = receipt.and_then(|receipt| receipt.trying);
         let perhaps_taken = trying.as_deref() == Some(notification.notification_id.as_str());
         if perhaps_taken {
-            tracing::warn!(receiver = self.name(), notification = notification.notification_id,
-                "a notification may have been delivered before a crash, and is sent again");
+            tracing::warn!(
+                receiver = self.name(),
+                notification = notification.notification_id,
+                "a notification may have been delivered before a crash, and is sent again"
+            );
             self.count("redelivered");
         }
         let group = notification.group_key.clone();
@@ -151,8 +154,12 @@ impl DeliverySink {
             return;
         }
         for place in self.queue.needless(at, group) {
-            tracing::info!(receiver = self.name(), group, reason = "resolved_before_delivered",
-                "a notification is not delivered");
+            tracing::info!(
+                receiver = self.name(),
+                group,
+                reason = "resolved_before_delivered",
+                "a notification is not delivered"
+            );
             self.count("resolved_before_delivered");
             self.queue.settle(&place);
         }
@@ -245,22 +252,45 @@ impl DeliverySink {
                 self.count(if line.name == name { "delivered" } else { "fallback" });
                 let delay = EventTime(service_kit::clock::now_ms()).since(job.notification.created_at);
                 self.parts.metrics.delay.with_label_values(&[&name]).observe(delay.0.max(0) as f64 / 1_000.0);
-                tracing::debug!(receiver = name, by = line.name, group, notification = id, "a notification was delivered");
+                tracing::debug!(
+                    receiver = name,
+                    by = line.name,
+                    group,
+                    notification = id,
+                    "a notification was delivered"
+                );
             }
             Outcome::Needless => {
                 line.gate.lock().give_back(Instant::now());
-                tracing::info!(receiver = name, group, notification = id, reason = "resolved_before_delivered",
-                    "a notification is not delivered");
+                tracing::info!(
+                    receiver = name,
+                    group,
+                    notification = id,
+                    reason = "resolved_before_delivered",
+                    "a notification is not delivered"
+                );
                 self.count("resolved_before_delivered");
             }
             Outcome::Expired => {
                 line.gate.lock().give_back(Instant::now());
-                tracing::error!(receiver = name, group, notification = id, "a notification was too old to be delivered");
+                tracing::error!(
+                    receiver = name,
+                    group,
+                    notification = id,
+                    "a notification was too old to be delivered"
+                );
                 self.count("expired");
             }
             Outcome::Failed(by, DeliveryError::Refused { why }) => {
                 self.works(&by);
-                tracing::error!(receiver = name, by = by.name, group, notification = id, why, "a notification was refused");
+                tracing::error!(
+                    receiver = name,
+                    by = by.name,
+                    group,
+                    notification = id,
+                    why,
+                    "a notification was refused"
+                );
                 self.count("failed");
                 self.parts.health.degraded(format!("the last notification was refused: {why}"));
             }
@@ -301,8 +331,15 @@ impl DeliverySink {
         let now = Instant::now();
         let pause = backoff(attempts, rand::rng().random());
         let (receiver, group) = (self.name().to_owned(), &job.notification.group_key);
-        tracing::warn!(receiver, by = by.name, group, notification = job.notification.notification_id, attempts, why,
-            "a notification was not delivered and will be tried again");
+        tracing::warn!(
+            receiver,
+            by = by.name,
+            group,
+            notification = job.notification.notification_id,
+            attempts,
+            why,
+            "a notification was not delivered and will be tried again"
+        );
         self.queue.retry(&job.place, perhaps_taken, now + after.unwrap_or(pause));
         self.drop_needless(&job.place.at, group);
         self.parts.health.degraded(format!("{} notifications wait: {why}", self.queue.len()));

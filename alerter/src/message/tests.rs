@@ -181,3 +181,99 @@ fn how_late_it_is_counts_from_the_level_that_was_missed() {
     let line = message("", &notification(BreachLevel::Critical, BreachStatus::Firing, both)).line;
     assert!(line.contains("1m 5s past the critical deadline of 2h"), "{line}");
 }
+
+/// What is wrong with templates, as a start with this folder says it.
+fn refusal(files: &[(&str, &str)], more: &str) -> String {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    for (name, source) in files {
+        std::fs::write(folder.path().join(name), source).expect("written");
+    }
+    let config = config(&format!("templates: {}\n{more}", folder.path().display()));
+    let error = Messages::new(&config, Arc::new(Routes::new(&config))).map(drop).expect_err("it is refused");
+    error.to_string().replace(&folder.path().display().to_string(), "<folder>")
+}
+
+#[test]
+fn damaged_templates_are_refused_with_file_and_line() {
+    let said = refusal(&[("slack_title.jinja", "{{ level }}\n\n{% if late %}\n")], "");
+    assert!(said.starts_with("<folder>/slack_title.jinja:") && said.contains("unexpected end"), "{said}");
+    // Found by trying it on every kind of notification.
+    let said =
+        refusal(&[("email_text.jinja", "{% if status == 'resolved' %}\nover\n{{ nobody.knows }}\n{% endif %}")], "");
+    assert!(said.starts_with("<folder>/email_text.jinja:3: "), "{said}");
+    let said = refusal(&[("slack_titel.jinja", "x")], "");
+    assert!(said.starts_with("<folder>/slack_titel.jinja: stands in for no template; there are "), "{said}");
+    let said = refusal(&[], "journey_url: 'https://x/{{ user'");
+    assert!(said.starts_with("alerter.journey_url:1: "), "{said}");
+}
+
+#[test]
+fn a_template_of_ones_own_stands_in_for_the_built_in_one() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    std::fs::write(folder.path().join("slack_title.jinja"), "{{ journey }} <b>!\n").expect("written");
+    let section = format!("templates: {}", folder.path().display());
+    assert_eq!(message(&section, &firing()).slack.title, "onboarding <b>!", "what the template itself says is kept");
+}
+
+#[test]
+fn links_lead_to_the_journey_and_the_runbook_whatever_the_user_is_called() {
+    let mut late = firing();
+    for alert in &mut late.alerts {
+        alert.user_id = "a/b?<x>&ä".to_owned();
+    }
+    let section = "user_ids: plain
+external_url: https://ttf.example.com/
+journey_url: '{{ external_url }}/journeys/{{ journey }}?user={{ user }}'
+runbook_url: 'https://wiki.example.com/{{ level }}'";
+    let person = message(section, &late).people.remove(0);
+    let url = "https://ttf.example.com/journeys/onboarding?user=a%2Fb%3F%3Cx%3E%26%C3%A4";
+    assert_eq!(person.journey_url.as_deref(), Some(url));
+    assert_eq!(person.runbook_url.as_deref(), Some("https://wiki.example.com/critical"));
+    assert!(person.slack.contains(&format!("<{url}|Journey>")), "{}", person.slack);
+    assert!(person.slack.contains("<https://wiki.example.com/critical|Runbook>"), "{}", person.slack);
+}
+
+/// Exactly what each kind of receiver would be sent.
+#[test]
+fn previews_show_what_would_be_sent_without_secrets() {
+    let section = "external_url: https://ttf.example.com
+receivers:
+  - { name: log, log: {} }
+  - { name: pagerduty, pagerduty: { routing_key: s3cret-s3cret } }
+  - { name: slack, slack: { token: s3cret, channel: C0123456789, signing_secret: s3cret } }
+  - { name: email, email: { smarthost: 'mail:587', username: x, password: s3cret, from: ttf@example.com, to: [team@example.com] } }
+  - { name: alertmanager, alertmanager: { url: 'http://s3cret:9093' } }
+  - { name: webhook, webhook: { url: 'https://s3cret/', secret: s3cret } }";
+    let config = config(section);
+    let mut shown = String::new();
+    for receiver in &config.receivers {
+        let preview = crate::tryout::preview(&config, &receiver.name, &firing()).expect("a preview");
+        let _ = writeln!(shown, "=== {}\n{preview}\n", receiver.name);
+    }
+    assert!(!shown.contains("s3cret"), "{shown}");
+    // A mail's parts are separated by chance.
+    let boundary = shown.split("boundary=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("parts").to_owned();
+    insta::assert_snapshot!(shown.replace(&boundary, "<boundary>"));
+    let error = crate::tryout::preview(&config, "nobody", &firing()).expect_err("there is none");
+    assert!(error.to_string().contains("there is no receiver `nobody` (there are: log, pagerduty"), "{error}");
+}
+
+/// A huge event must still be one that is taken.
+#[test]
+fn pagerduty_events_stay_within_its_limits() {
+    let nasty = "<ä\"\n>".repeat(2_000);
+    let alerts: Vec<_> = (0..400)
+        .map(|index| TtfBreach {
+            journey: nasty.clone(),
+            user_id: format!("{index}{nasty}"),
+            attempt: nasty.clone(),
+            current_stage: Some(nasty.clone()),
+            ..breach("u", BreachLevel::Escalation)
+        })
+        .collect();
+    let mut huge = notification(BreachLevel::Escalation, BreachStatus::Firing, alerts);
+    huge.journey.clone_from(&nasty);
+    huge.group_key = format!("ttf:acme:{nasty}:00");
+    let message = message("user_ids: plain\nexternal_url: https://ttf.example.com", &huge);
+    crate::tests::strict::pagerduty(&crate::receivers::pagerduty::body(&message, "0123456789abcdef0123456789abcdef"));
+}

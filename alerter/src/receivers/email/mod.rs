@@ -4,6 +4,8 @@
 
 mod compose;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use async_trait::async_trait;
 use lettre::{
@@ -36,6 +38,8 @@ pub struct Email {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     to: Vec<Mailbox>,
+    /// For the whole conversation: the transport's own counts only until the server has greeted us.
+    timeout: Duration,
 }
 
 impl Email {
@@ -60,6 +64,7 @@ impl Email {
             transport: builder.build(),
             from: config.from.parse().context("`from` is no address")?,
             to: to.context("`to` has something that is no address")?,
+            timeout: config.timeout.as_std(),
         })
     }
 }
@@ -80,7 +85,10 @@ impl Receiver for Email {
     async fn deliver(&self, message: &Message, before: Option<&str>) -> Result<Reference, DeliveryError> {
         let (mail, id) = compose(message, &self.from, &self.to, before)
             .map_err(|error| DeliveryError::refused(format!("the mail cannot be written: {error}")))?;
-        self.transport.send(mail).await.map_err(|error| refused(&error))?;
+        match tokio::time::timeout(self.timeout, self.transport.send(mail)).await {
+            Ok(sent) => drop(sent.map_err(|error| refused(&error))?),
+            Err(_) => return Err(DeliveryError::unknown("the mail server did not answer in time")),
+        }
         // The thread goes on from the group's first mail.
         Ok(Some(before.map_or(id, str::to_owned)))
     }
