@@ -38,6 +38,8 @@ fn every_command_explains_itself() {
         (vec!["topics"], vec!["plan", "apply"]),
         (vec!["topics", "plan"], vec!["--config"]),
         (vec!["topics", "apply"], vec!["--config"]),
+        (vec!["db"], vec!["migrate", "status"]),
+        (vec!["db", "migrate"], vec!["--config"]),
         (vec!["validate"], vec!["--config", "[FILE]"]),
         (vec!["send"], vec!["<FILE>", "--batch", "--url", "--api-key", "TELEMETRY_URL"]),
         (vec!["tail"], vec!["--json", "--from", "--no-follow", "--config", "--url", "records", "rejected"]),
@@ -411,4 +413,20 @@ async fn nothing_is_coloured_where_nobody_sees_colours() {
         }
     }
     assert!(!dev.process.output().contains('\u{1b}'));
+}
+
+#[test]
+fn the_database_s_schema_is_shown_brought_up_to_date_and_refused_when_it_is_newer() {
+    let folder = folder();
+    let before = run(folder.path(), &["db", "status"]);
+    assert_eq!(before.code, 1, "{before:?}");
+    assert!(before.stdout.contains("schema version 0: `ttf db migrate` brings it to "), "{before:?}");
+    let done = run(folder.path(), &["db", "migrate"]).ok();
+    assert!(done.contains("went from schema version 0 to "), "{done}");
+    assert!(run(folder.path(), &["db", "migrate"]).ok().contains("nothing to do"));
+    assert!(run(folder.path(), &["db", "status"]).ok().contains("up to date"));
+    let database = rusqlite::Connection::open(folder.path().join("ttf-data/ttf.sqlite")).expect("it is there");
+    database.execute("INSERT INTO schema_migrations (version, name) VALUES (1000, 'later')", []).expect("written");
+    assert_eq!(run(folder.path(), &["db", "status"]).code, 1);
+    run(folder.path(), &["db", "migrate"]).assert_one_line(1, &["schema version 1000", "use a newer program"]);
 }

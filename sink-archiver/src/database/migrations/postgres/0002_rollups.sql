@@ -3,6 +3,9 @@
 
 ALTER TABLE sink_offsets ADD COLUMN moved_at timestamptz NOT NULL DEFAULT now();
 
+-- By signup alone, over all tenants: what the cohorts are evaluated from.
+CREATE INDEX journeys_by_time ON journeys (signup_at);
+
 -- Makes the partitions of this time and the next that are missing, and moves rows there that came before theirs. Rows of
 -- other times are in the default partition of each table. Nothing to do with TimescaleDB. Returns how many it made.
 CREATE FUNCTION ttf_make_partitions() RETURNS integer LANGUAGE plpgsql AS $$
@@ -135,6 +138,7 @@ BEGIN
     CREATE INDEX ttf_records_by_user ON ttf_records (tenant, user_id, signup_at);
     CREATE INDEX stage_durations_by_stage ON stage_durations (stage, tenant, journey, signup_at);
     CREATE INDEX breaches_by_user ON breaches (tenant, user_id, signup_at);
+    CREATE INDEX stage_durations_by_time ON stage_durations USING brin (signup_at);
     ALTER TABLE events ATTACH PARTITION events_default DEFAULT;
     ALTER TABLE ttf_records ATTACH PARTITION ttf_records_default DEFAULT;
     ALTER TABLE stage_durations ATTACH PARTITION stage_durations_default DEFAULT;
