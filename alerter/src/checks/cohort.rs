@@ -62,7 +62,10 @@ pub fn judge(cohorts: &[CohortSummary], config: &CohortChecks) -> Vec<Finding> {
             let medians = cohort.median_ms.zip(before.median_ms).map(|(now, then)| (now.0, then.0));
             judged.push(on_target("TtfStageSlow", "within target", Some(medians.unwrap_or((0, 0)))));
         }
-        let window_ms = config.window.parse::<service_kit::config::HumanDuration>().map_or(0, |window| window.millis());
+        let window_ms = config
+            .window
+            .parse::<service_kit::config::HumanDuration>()
+            .map_or(0, service_kit::config::HumanDuration::millis);
         if before.p90_ms.is_some_and(|p90| p90.0 * LONGEST_COMPLETION <= window_ms) {
             let (now, then) = share(cohort.completed, before.completed);
             judged.push(Judged {

@@ -102,17 +102,14 @@ impl Watch {
     }
 
     fn stand(&mut self, id: String, finding: Finding, now: EventTime) {
-        match self.standings.get_mut(&id) {
-            Some(standing) => {
-                if standing.is_bad != finding.is_bad {
-                    (standing.is_bad, standing.since) = (finding.is_bad, now);
-                }
-                standing.last = finding;
+        if let Some(standing) = self.standings.get_mut(&id) {
+            if standing.is_bad != finding.is_bad {
+                (standing.is_bad, standing.since) = (finding.is_bad, now);
             }
-            None => {
-                let standing = Standing { is_bad: finding.is_bad, since: now, told: None, last: finding };
-                self.standings.insert(id, standing);
-            }
+            standing.last = finding;
+        } else {
+            let standing = Standing { is_bad: finding.is_bad, since: now, told: None, last: finding };
+            self.standings.insert(id, standing);
         }
     }
 }

@@ -50,6 +50,7 @@ fn instant<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<EventTim
     })
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn rfc3339<S: serde::Serializer>(at: &EventTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&at.to_rfc3339())
 }

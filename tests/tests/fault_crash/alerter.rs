@@ -37,16 +37,21 @@ impl Alerting {
 
     /// Starts the alerter; it dies at this point once it is armed.
     async fn start(&self, point: &str) -> Running {
+        self.start_as("0", point).await
+    }
+
+    async fn start_as(&self, ordinal: &str, point: &str) -> Running {
         let admin = free_port();
         let name = format!("hook-{}", self.tenant);
-        let config = self.folder.path().join("alerter.yaml");
+        let config = self.folder.path().join(format!("alerter-{ordinal}.yaml"));
         self.cluster.write_config(
             &config,
             &json!({
                 "service": { "admin_listen": format!("127.0.0.1:{admin}") },
                 "log": { "properties": { "session.timeout.ms": "6000" } },
                 "alerter": {
-                    "state_dir": self.folder.path().join("alerts"),
+                    "ordinal": ordinal,
+                    "state_dir": self.folder.path().join(format!("alerts-{ordinal}")),
                     "route": {
                         "receiver": "log", "group_wait": "0s", "group_interval": "0s",
                         "routes": [{ "receiver": name, "matchers": [format!("tenant={}", self.tenant)] }],
@@ -66,12 +71,16 @@ impl Alerting {
     }
 
     async fn publish(&self, status: BreachStatus) {
+        self.publish_of("u-1", status).await;
+    }
+
+    async fn publish_of(&self, user: &str, status: BreachStatus) {
         let now = EventTime(now_ms());
         let breach = TtfBreach {
-            breach_id: format!("{}-{}", self.tenant, status.as_str()),
+            breach_id: format!("{}-{user}-{}", self.tenant, status.as_str()),
             tenant: self.tenant.clone(),
             journey: "onboarding".to_owned(),
-            user_id: "u-1".to_owned(),
+            user_id: user.to_owned(),
             kind: BreachKind::Deadline,
             level: BreachLevel::Critical,
             threshold_ms: Millis::from_minutes(120),
@@ -170,4 +179,41 @@ async fn a_crash_between_delivery_and_its_record_delivers_again_under_the_same_k
     let keys = killed_at("delivery::taken", 1).await;
     assert_eq!(keys[0], keys[1], "the receiver can tell that it is the same");
     assert_ne!(keys[1], keys[2]);
+}
+
+/// Two alerters side by side, each ended in good order and started again, as a rolling update does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_update_tells_everything_once() {
+    const USERS: usize = 40;
+    const NOWHERE: &str = "delivery::before_send";
+    let alerting = Alerting::new().await;
+    let tell = async |users: std::ops::Range<usize>, status: BreachStatus| {
+        for index in users {
+            alerting.publish_of(&format!("u-{index}"), status).await;
+        }
+    };
+    let mut first = alerting.start_as("0", NOWHERE).await;
+    tell(0..10, BreachStatus::Firing).await;
+    let mut second = alerting.start_as("1", NOWHERE).await;
+    tell(10..20, BreachStatus::Firing).await;
+    assert!(first.process.terminate(PATIENCE).success());
+    tell(20..30, BreachStatus::Firing).await;
+    let _first = alerting.start_as("0", NOWHERE).await;
+    assert!(second.process.terminate(PATIENCE).success());
+    tell(30..USERS, BreachStatus::Firing).await;
+    let _second = alerting.start_as("1", NOWHERE).await;
+    let told = async |count: usize| {
+        wait::until("everything is told", PATIENCE * 2, || async {
+            let mut keys: Vec<_> =
+                alerting.receiver.deliveries().into_iter().map(|delivery| delivery.idempotency_key).collect();
+            let all = keys.len();
+            keys.sort();
+            keys.dedup();
+            if keys.len() == count { Ok(all) } else { Err(format!("{} of {count} told", keys.len())) }
+        })
+        .await
+    };
+    assert_eq!(told(USERS).await, USERS, "each alarm once");
+    tell(0..USERS, BreachStatus::Resolved).await;
+    assert_eq!(told(2 * USERS).await, 2 * USERS, "each end once");
 }

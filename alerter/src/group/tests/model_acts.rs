@@ -143,10 +143,8 @@ impl Person {
                 self.silent_until = Some(until);
                 self.look_at = Some(self.look_at.map_or(until, |known| known.min(until)));
             }
-            Step::Unsilence if !self.is_over() => {
-                if self.silent_until.take().is_some_and(|until| self.now < until) {
-                    self.look_at = Some(self.now + 1);
-                }
+            Step::Unsilence if self.silent_until.take().is_some_and(|until| self.now < until) => {
+                self.look_at = Some(self.now + 1);
             }
             _ => {}
         }
