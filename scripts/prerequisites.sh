@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a build needs besides git and make: a Rust toolchain and a C compiler. Installs the compiler where it can.
+# What a build needs besides git and make: a Rust toolchain, a C compiler and OpenSSL's headers. Installs the compiler where it can.
 set -euo pipefail
 want=1.90
 
@@ -16,6 +16,9 @@ missing=()
 command -v cc >/dev/null || missing+=(build-essential)
 command -v c++ >/dev/null || missing+=(g++)
 command -v curl >/dev/null || missing+=(curl)
+# librdkafka speaks TLS by OpenSSL.
+command -v pkg-config >/dev/null || missing+=(pkg-config)
+[ -e /usr/include/openssl/ssl.h ] || pkg-config --exists openssl 2>/dev/null || missing+=(libssl-dev)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

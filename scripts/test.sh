@@ -24,4 +24,5 @@ cargo test --locked --workspace "${features[@]}" "$@"
 if [ $# = 0 ]; then
   scripts/test-python.sh
   scripts/test-deploy.sh
+  scripts/test-operations.sh
 fi

@@ -33,6 +33,9 @@ def queries() -> list[tuple[str, str]]:
         board = json.loads(file.read_text())
         for panel in board["panels"]:
             for target in panel.get("targets", []):
+                # Those on the database are tried where there is one: tests/operations.
+                if "rawSql" in target:
+                    continue
                 name = f"{board['uid']}: {panel['title']} {target['refId']}"
                 found.append((name, target["expr"].replace("$journey", ".*").replace("$instance", ".*")))
     assert len(found) > 30

@@ -39,6 +39,20 @@ def panel(title: str, *queries: str, unit: str = "short", kind: str = "timeserie
     }
 
 
+DATABASE = {"type": "grafana-postgresql-datasource", "uid": "${database}"}
+
+
+def table(title: str, sql: str, kind: str = "table", unit: str = "short", about: str = "", width: int = 12) -> dict:
+    """A panel on the archive's database; a series has a column `time`."""
+    form = "time_series" if kind == "timeseries" else "table"
+    target = {"refId": "A", "datasource": DATABASE, "format": form, "rawQuery": True, "editorMode": "code", "rawSql": sql}
+    return {
+        "title": title, "description": about, "type": kind, "datasource": DATABASE,
+        "fieldConfig": {"defaults": {"unit": unit}, "overrides": []}, "options": {}, "targets": [target],
+        "gridPos": {"h": 8, "w": width},
+    }
+
+
 def row(title: str) -> dict:
     return {"title": title, "type": "row", "collapsed": False, "panels": [], "gridPos": {"h": 1, "w": 24}}
 
@@ -49,7 +63,13 @@ def variable(name: str, metric: str) -> dict:
             "includeAll": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"}}
 
 
-def dashboard(uid: str, title: str, variables: list[dict], panels: list[dict]) -> dict:
+PROMETHEUS_SOURCE = {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source",
+                     "current": {"text": "Prometheus", "value": "prometheus"}}
+DATABASE_SOURCE = {"name": "database", "type": "datasource", "query": "grafana-postgresql-datasource", "label": "Database",
+                   "current": {"text": "Archive", "value": "archive"}}
+
+
+def dashboard(uid: str, title: str, variables: list[dict], panels: list[dict], source: dict = PROMETHEUS_SOURCE) -> dict:
     x = y = height = 0
     for number, item in enumerate(panels, 1):
         place = item["gridPos"]
@@ -58,8 +78,6 @@ def dashboard(uid: str, title: str, variables: list[dict], panels: list[dict]) -
         place.update(x=x, y=y)
         x, height = x + place["w"], max(height, place["h"])
         item["id"] = number
-    source = {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source",
-              "current": {"text": "Prometheus", "value": "prometheus"}}
     return {
         "uid": uid, "title": title, "tags": ["ttf"], "schemaVersion": 39, "version": 1, "editable": False, "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"}, "timezone": "browser", "templating": {"list": [source, *variables]},
@@ -141,10 +159,42 @@ ALERTING = dashboard("ttf-alerting", "TTF: alerting", [], [
 ])
 
 
+OF_TENANT = "tenant = ${tenant:sqlstring}"
+TENANT = {"name": "tenant", "type": "query", "datasource": DATABASE, "refresh": 1, "multi": False, "includeAll": False,
+          "query": "SELECT DISTINCT tenant FROM journeys ORDER BY tenant"}
+ARCHIVE = dashboard("ttf-archive", "TTF: what the archive knows", [TENANT], [
+    row("By day of signup"),
+    table("Signed up and succeeded", "SELECT day AS time, journey, signups, completed, abandoned, breached FROM v_ttf_daily "
+          f"WHERE $__timeFilter(day) AND {OF_TENANT} ORDER BY day, journey", kind="timeseries"),
+    table("Minutes to first value", "SELECT day AS time, journey, median_minutes, p90_minutes FROM v_ttf_daily "
+          f"WHERE $__timeFilter(day) AND {OF_TENANT} AND completed > 0 ORDER BY day, journey", kind="timeseries", unit="m",
+          about="Of those who succeeded; see the cohort figures for those on their way."),
+    table("How many came how far", "SELECT day, journey, stage, started, reached, completed, within_target, completed_share, mean_minutes "
+          f"FROM v_funnel_daily WHERE $__timeFilter(day) AND {OF_TENANT} ORDER BY day DESC, journey, ordinal"),
+    table("Slowest stages", "SELECT journey, stage, count(*) AS times, avg(duration_minutes) AS mean_minutes, max(target_minutes) AS target_minutes "
+          f"FROM v_stage_durations WHERE $__timeFilter(signup_at) AND {OF_TENANT} AND duration_minutes IS NOT NULL "
+          "GROUP BY journey, stage ORDER BY 4 DESC"),
+    row("Now"),
+    table("Deadlines that are missed", "SELECT journey, level, current_stage, count(*) AS users, max(overdue_minutes) AS longest_minutes "
+          f"FROM v_breaches_open WHERE {OF_TENANT} GROUP BY journey, level, current_stage ORDER BY users DESC",
+          about="Users are counted, not named."),
+    table("Where users are", "SELECT journey, status, current_stage, count(*) AS users FROM v_user_journeys "
+          f"WHERE $__timeFilter(signup_at) AND {OF_TENANT} GROUP BY journey, status, current_stage ORDER BY users DESC"),
+    row("The application"),
+    table("How fast it answers", "SELECT hour AS time, operation, p50_ms, p95_ms, p99_ms FROM v_app_performance "
+          f"WHERE $__timeFilter(hour) AND {OF_TENANT} ORDER BY hour, operation", kind="timeseries", unit="ms"),
+    table("What goes wrong", "SELECT error_type, operation, severity, sum(errors) AS errors, sum(users) AS users, max(last_seen_at) AS last_seen "
+          f"FROM v_app_errors WHERE $__timeFilter(hour) AND {OF_TENANT} GROUP BY error_type, operation, severity ORDER BY errors DESC"),
+    row("The archive itself"),
+    table("How far the database has read", "SELECT topic, count(*) AS partitions, sum(next_offset) AS records, min(idle_seconds) AS idle_seconds "
+          "FROM v_pipeline_health GROUP BY topic ORDER BY topic", width=24),
+], DATABASE_SOURCE)
+
+
 def files() -> dict[Path, str]:
     written = {
         DEPLOY / "grafana/dashboards" / f"{board['uid']}.json": json.dumps(board, indent=1) + "\n"
-        for board in (PRODUCT, OPERATIONS, ALERTING)
+        for board in (PRODUCT, OPERATIONS, ALERTING, ARCHIVE)
     }
     groups = []
     for rules in sorted((DEPLOY / "prometheus/rules").glob("*.yml")):

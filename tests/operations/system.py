@@ -1,8 +1,10 @@
 """The program under test: its processes, what they answer, and load."""
 
+import contextlib
 import http.client
 import json
 import os
+import random
 import signal
 import subprocess
 import threading
@@ -88,7 +90,9 @@ class Load:
     """Users who go through all milestones, sent to gateways in turn; keeps what was answered."""
 
     def __init__(self, gateways: list[int]):
-        self.gateways = gateways
+        self.gateways = list(gateways)
+        #: Requests under way, by gateway.
+        self.busy: dict[int, int] = {}
         self.accepted: set[str] = set()
         self.users: set[str] = set()
         #: Status -> how often; `503` only counts with `Retry-After`.
@@ -116,7 +120,23 @@ class Load:
         except BaseException as error:
             self.failure = error
 
-    def user(self, user: str):
+    def _take(self) -> int:
+        with self.lock:
+            port = random.choice(self.gateways)
+            self.busy[port] = self.busy.get(port, 0) + 1
+            return port
+
+    @contextlib.contextmanager
+    def without(self, port: int):
+        """Sends nothing to a gateway, as a balancer that heard of its end: Kubernetes tells it before the gateway is."""
+        with self.lock:
+            self.gateways.remove(port)
+        eventually("no request is under way", 30, lambda: not self.busy.get(port))
+        yield
+        with self.lock:
+            self.gateways.append(port)
+
+    def user(self, user: str, milestones: slice = slice(None)):
         began = datetime.now(timezone.utc) - timedelta(minutes=30)
         events = [
             {
@@ -126,24 +146,18 @@ class Load:
                 "user_id": user,
                 "timestamp": (began + timedelta(minutes=index * 2)).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             }
-            for index, name in enumerate(MILESTONES)
+            for index, name in list(enumerate(MILESTONES))[milestones]
         ]
         for event in events:
             self._send(event)
         self.users.add(user)
 
     def _send(self, event: dict):
-        """As a client with a load balancer in front: another gateway where none listens, again after 503."""
+        """As a client with a load balancer in front, and again after 503."""
         body = json.dumps({"events": [event]})
-        for attempt in range(600):
-            port = self.gateways[attempt % len(self.gateways)]
+        for _ in range(600):
+            port = self._take()
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-            try:
-                connection.connect()
-            except ConnectionRefusedError:
-                # Nothing was sent: a balancer goes on to the next.
-                time.sleep(0.02)
-                continue
             try:
                 connection.request("POST", "/api/v1/events", body, {"Content-Type": "application/json"})
                 answer = connection.getresponse()
@@ -153,6 +167,8 @@ class Load:
                 continue
             finally:
                 connection.close()
+                with self.lock:
+                    self.busy[port] -= 1
             if 200 <= answer.status < 300:
                 # Each event has an outcome of its own: what could not be written now says so.
                 told = json.loads(said)
