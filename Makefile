@@ -48,9 +48,8 @@ lint: prerequisites ## Format check, clippy with warnings as errors, shell synta
 fmt: ## Format the code
 	cargo fmt --all
 
-audit: ## Licences and advisories of the dependencies (installs cargo-deny once)
-	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-	cargo deny check
+audit: ## Licences, sources and known weaknesses of the dependencies
+	@scripts/audit.sh
 
 bench: prerequisites ## Run the benchmarks (release build, real servers); prints ratios (ARGS=gateway | client | …: bench/README.md)
 	@bench/run.sh $(ARGS)

@@ -30,6 +30,9 @@ use crate::log::{Isolation, LogError};
 /// One step of waiting for the first answer.
 const STEP: Duration = Duration::from_millis(500);
 
+/// Settings as a broker has them, by name.
+pub type BrokerSettings = BTreeMap<String, String>;
+
 /// A cluster as its brokers describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
@@ -94,13 +97,13 @@ impl KafkaLog {
         &self,
         topics: &[&str],
         timeout: Duration,
-    ) -> Result<Vec<Result<BTreeMap<String, String>, LogError>>, LogError> {
+    ) -> Result<Vec<Result<BrokerSettings, LogError>>, LogError> {
         let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
         self.settings_of(&asked, "reading the settings of topics", timeout)
     }
 
     /// The settings of one broker.
-    pub fn broker_settings(&self, timeout: Duration) -> Result<BTreeMap<String, String>, LogError> {
+    pub fn broker_settings(&self, timeout: Duration) -> Result<BrokerSettings, LogError> {
         let doing = "reading the settings of a broker";
         let metadata = self.queries.brokers(timeout)?;
         let Some(id) = metadata.first() else {
@@ -115,7 +118,7 @@ impl KafkaLog {
         asked: &[ResourceSpecifier<'_>],
         doing: &str,
         timeout: Duration,
-    ) -> Result<Vec<Result<BTreeMap<String, String>, LogError>>, LogError> {
+    ) -> Result<Vec<Result<BrokerSettings, LogError>>, LogError> {
         let admin: AdminClient<LogLines> =
             self.settings.admin().create_with_context(LogLines).map_err(|error| classify(&error, doing, None))?;
         let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
@@ -174,7 +177,7 @@ impl KafkaLog {
     }
 }
 
-fn values(told: ConfigResource) -> BTreeMap<String, String> {
+fn values(told: ConfigResource) -> BrokerSettings {
     told.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()
 }
 

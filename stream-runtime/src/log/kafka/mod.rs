@@ -22,7 +22,7 @@ mod verdict;
 use std::{sync::Arc, time::Duration};
 
 pub use self::{
-    inspect::{Cluster, Replicas},
+    inspect::{BrokerSettings, Cluster, Replicas},
     membership::GroupMember,
 };
 use self::{
