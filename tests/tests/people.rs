@@ -142,6 +142,13 @@ async fn an_erased_person_is_forgotten_everywhere_and_may_come_back() {
         })
         .await;
     }
+    wait::until("the erasures are certified complete", PIPE, || async {
+        let complete = "SELECT count(*) FROM erasure_certificates WHERE complete_at IS NOT NULL";
+        let complete = store.count(complete).await?;
+        // Of the id the user gave, and of the pseudonym they would have had without consent.
+        if complete == 2 { Ok(()) } else { Err(format!("{complete} are")) }
+    })
+    .await;
     assert_eq!(dev.run(&["user", USER]).code, 1);
     let (status, _) = dev.journey("bystander").await;
     assert_eq!(status, 200, "others are untouched");

@@ -58,6 +58,12 @@ pub enum Command {
     Retention(crate::archive::args::RetentionArgs),
     /// Look at alerts: what is open and why; acknowledge, assign, silence; see what receivers would be sent
     Alert(crate::alert::args::AlertArgs),
+    /// Ask for a user to be forgotten everywhere, and follow it to the certificate
+    Erase(crate::privacy::args::EraseArgs),
+    /// Show what an erasure has erased where and when
+    Certificate(crate::privacy::args::CertificateArgs),
+    /// Print everything that is kept about a user, as JSON
+    Export(crate::privacy::args::ExportArgs),
     /// Simulate a cohort of users against a running gateway and watch it in a live table
     Demo(DemoArgs),
 }
@@ -96,7 +102,9 @@ pub enum TopicsAction {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit code: 0 nothing is wrong (there may be warnings); 1 something is; 64 wrong usage; 78 wrong configuration.")]
+#[command(
+    after_help = "Exit code: 0 nothing is wrong (there may be warnings); 1 something is; 64 wrong usage; 78 wrong configuration."
+)]
 pub struct DoctorArgs {
     /// Only what this role needs; may be repeated. Without any: what all four need
     #[arg(long, value_enum, value_name = "ROLE")]

@@ -14,6 +14,7 @@ mod gateway_client;
 mod journeys;
 mod output;
 mod plan;
+mod privacy;
 mod process;
 mod replay;
 mod send;
@@ -105,6 +106,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Alert(args) => alert::run(args.action).await,
             Command::Archive(args) => archive::run(args.action).await,
             Command::Retention(args) => archive::retention::run(args.action).await,
+            Command::Erase(args) => privacy::erase(args).await,
+            Command::Certificate(args) => privacy::certificate(args).await,
+            Command::Export(args) => privacy::export(args).await,
             Command::Demo(args) => demo::run(args).await,
         }
     });
