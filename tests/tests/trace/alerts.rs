@@ -35,7 +35,7 @@ async fn listed(dev: &Dev, what: &str, is_so: impl Fn(&Value) -> bool) -> Value 
 
 #[tokio::test]
 async fn an_alert_is_listed_explained_taken_and_over() {
-    let dev = Dev::start().await;
+    let dev = Dev::start_with(&[("TELEMETRY__ALERTER__ROUTE__GROUP_INTERVAL", "1s")]).await;
     assert_eq!(json_of(&dev, &["list"])["alerts"], json!([]));
     sign_up_late(&dev, "ada").await;
     let alert = listed(&dev, "it is told", |alert| !alert["told"].as_array().expect("a list").is_empty()).await;
@@ -97,9 +97,7 @@ async fn where_an_alert_would_go_needs_no_server() {
 ",
     )
     .expect("a writable folder");
-    let test = |labels: &str| {
-        dev.run(&["alert", "routes", "test", "--labels", labels, "--config", "routes.yaml"]).ok()
-    };
+    let test = |labels: &str| dev.run(&["alert", "routes", "test", "--labels", labels, "--config", "routes.yaml"]).ok();
     assert!(test("level=critical,segment_plan=pro").starts_with("pager, grouped by"));
     assert!(test("level=critical,segment_plan=free").starts_with("log, grouped by"));
     let refused = dev.run(&["alert", "routes", "test", "--labels", "plan=pro", "--config", "routes.yaml"]);
@@ -122,6 +120,9 @@ async fn a_configuration_that_contradicts_itself_is_refused_with_its_line() {
     let name = file.to_str().expect("UTF-8");
     let ran = ttf_tests::command::run_with(folder.path(), &["alerter", "--config", name], &[], "");
     assert_eq!(ran.code, 78, "{ran:?}");
-    assert!(ran.stderr.contains("alerts.yaml:7:29") && ran.stderr.contains("there is no time interval `night`"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("alerts.yaml:7:29") && ran.stderr.contains("there is no time interval `night`"),
+        "{ran:?}"
+    );
     assert!(ran.stderr.contains("alerts.yaml:5:") && ran.stderr.contains("must end after it begins"), "{ran:?}");
 }
