@@ -28,7 +28,7 @@ use crate::{
 pub async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(&args.config)?;
     let roles = if args.role.is_empty() { Role::ALL.to_vec() } else { args.role };
-    let report = Report::new(look(&config, &roles, args.timeout.as_std()).await?);
+    let report = Report::new(Box::pin(look(&config, &roles, args.timeout.as_std())).await?);
     if args.json {
         output::line(serde_json::to_string_pretty(&report)?)?;
     } else {

@@ -22,7 +22,8 @@ pub enum Status {
 pub struct Check {
     /// `kafka`, `database`, …
     pub part: &'static str,
-    pub check: String,
+    #[serde(rename = "check")]
+    pub name: String,
     pub status: Status,
     pub found: String,
     /// What to do about it.
@@ -31,7 +32,7 @@ pub struct Check {
 
 impl Check {
     fn new(part: &'static str, check: &str, status: Status, found: String, todo: Option<String>) -> Self {
-        Self { part, check: check.to_owned(), status, found, todo }
+        Self { part, name: check.to_owned(), status, found, todo }
     }
 }
 
@@ -83,7 +84,7 @@ impl Report {
     /// Lines for people.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let width = self.checks.iter().map(|one| one.part.len() + one.check.len() + 2).max().unwrap_or_default();
+        let width = self.checks.iter().map(|one| one.part.len() + one.name.len() + 2).max().unwrap_or_default();
         for one in &self.checks {
             let mark = match one.status {
                 Status::Ok => "ok     ",
@@ -91,7 +92,7 @@ impl Report {
                 Status::Warning => "WARNING",
                 Status::Wrong => "WRONG  ",
             };
-            let name = format!("{}: {}", one.part, one.check);
+            let name = format!("{}: {}", one.part, one.name);
             let _ = writeln!(text, "{mark}  {name:width$}  {}", one.found);
             if let Some(todo) = &one.todo {
                 let _ = writeln!(text, "         {:width$}  -> {todo}", "");
