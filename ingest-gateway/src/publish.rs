@@ -46,19 +46,36 @@ impl Outlet {
         Self { publisher, ack_timeout }
     }
 
-    /// Publishes every record; the answer has the fate of each, in the same order.
-    pub async fn publish(&self, records: Vec<NewRecord>) -> Vec<Result<(), Unacknowledged>> {
+    /// Publishes every record; the answer has the fate of each, in the same order. Records without an answer in time are
+    /// still the log's: what `held` accounts for them is given back once it lets them go.
+    pub async fn publish<H: Send + 'static>(
+        &self,
+        records: Vec<NewRecord>,
+        held: H,
+    ) -> Vec<Result<(), Unacknowledged>> {
         let deadline = Instant::now() + self.ack_timeout;
         let deliveries: Vec<Result<Delivery, LogError>> =
             records.into_iter().map(|record| self.publisher.publish(record)).collect();
         let mut fates = Vec::with_capacity(deliveries.len());
+        let mut late = Vec::new();
         for delivery in deliveries {
-            // A delivery that ended in the meantime is seen even when the deadline has passed.
-            let fate = match delivery {
-                Ok(delivery) => timeout_at(deadline, delivery).await.map_err(|_| Unacknowledged::TimedOut),
-                Err(error) => Ok(Err(error)),
-            };
-            fates.push(fate.and_then(|result| result.map(|_| ()).map_err(|error| refused(&error))));
+            fates.push(match delivery {
+                // A delivery that ended in the meantime is seen even when the deadline has passed.
+                Ok(mut delivery) => match timeout_at(deadline, &mut delivery).await {
+                    Ok(result) => result.map(drop).map_err(|error| refused(&error)),
+                    Err(_) => {
+                        late.push(delivery);
+                        Err(Unacknowledged::TimedOut)
+                    }
+                },
+                Err(error) => Err(refused(&error)),
+            });
+        }
+        if !late.is_empty() {
+            tokio::spawn(async move {
+                futures::future::join_all(late).await;
+                drop(held);
+            });
         }
         fates
     }

@@ -112,7 +112,7 @@ impl Reload {
             tracing::warn!("audit entries wait for the schema registry");
             return;
         };
-        let fates = self.gateway.outlet.publish(records).await;
+        let fates = self.gateway.outlet.publish(records, ()).await;
         let mut fates = fates.into_iter();
         self.waiting.retain(|_| fates.next().is_none_or(|fate| fate.is_err()));
         if !self.waiting.is_empty() {

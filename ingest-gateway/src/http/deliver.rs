@@ -15,6 +15,7 @@ use crate::{
         Identity,
         under_way::{Claims, Elsewhere},
     },
+    in_flight::Reservation,
     limits::Standing,
     outcome::{Outcome, Tally},
     publish::Unacknowledged,
@@ -50,7 +51,14 @@ enum Plan {
 }
 
 /// Publishes accepted and rejected events alike, but for repeats of what was taken before.
-pub async fn publish(gateway: &Gateway, tenant: &str, items: Vec<Item>) -> Vec<EventResult> {
+///
+/// `reservation` is what the request holds of the bytes in flight, until the log has let go of its records.
+pub async fn publish(
+    gateway: &Gateway,
+    tenant: &str,
+    items: Vec<Item>,
+    reservation: Reservation,
+) -> Vec<EventResult> {
     let mut tally = Tally::open(&gateway.judge.metrics, tenant, SOURCE, items.len());
     let (mut plans, claims) = plans(gateway, &items).await;
     let mut records = Vec::with_capacity(items.len());
@@ -63,7 +71,7 @@ pub async fn publish(gateway: &Gateway, tenant: &str, items: Vec<Item>) -> Vec<E
         }
         decided.push((item.event_id, item.problem, item.warning, item.lag, item.app, item.identity));
     }
-    let mut fates = gateway.outlet.publish(records).await.into_iter();
+    let mut fates = gateway.outlet.publish(records, reservation).await.into_iter();
 
     let mut all_acknowledged = true;
     let mut taken = Vec::new();

@@ -124,7 +124,7 @@ async fn publish(gateway: Gateway, caller: Caller, erasures: Vec<Erasure>, origi
         tracing::error!(%error, "an erasure could not be encoded");
         unavailable()
     })?;
-    let fates = gateway.outlet.publish(records).await;
+    let fates = gateway.outlet.publish(records, ()).await;
     gateway.log_health.observe(fates.iter().all(Result::is_ok));
     if fates.iter().all(Result::is_ok) { Ok(()) } else { Err(unavailable()) }
 }

@@ -114,9 +114,8 @@ async fn take_in(gateway: Gateway, intake: Intake) -> Result<Taken, ApiError> {
         gateway.judge.metrics.rate_limited(&prepared.caller.tenant);
         deliver::limited(&gateway, &prepared.caller.tenant, prepared.items, refused)
     } else {
-        deliver::publish(&gateway, &prepared.caller.tenant, prepared.items).await
+        deliver::publish(&gateway, &prepared.caller.tenant, prepared.items, prepared.reservation).await
     };
-    drop(prepared.reservation);
     Ok(Taken { results, is_unreadable, standing })
 }
 

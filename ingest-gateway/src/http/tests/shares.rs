@@ -79,3 +79,14 @@ async fn a_tenant_whose_events_do_not_get_through_leaves_room_for_others() {
         request.abort();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_log_still_holds_after_the_time_out_is_in_flight() {
+    let mut setup = Setup { publisher: Some(Arc::new(StuckForAcme)), ..Setup::default() };
+    setup.config.ack_timeout = HumanDuration::from_millis(20);
+    let gateway = start_with(setup).await;
+    let answer = send_as(&gateway, "/api/v1/events", "acme-secret", "u").await;
+    assert_eq!(answer.0, 503);
+    assert!(gateway.metric("ttf_gateway_in_flight_bytes", &[]) > 0, "the log has it, and may deliver it yet");
+    assert_eq!(send_as(&gateway, "/api/v1/events", "other", "u").await.0, 202);
+}
