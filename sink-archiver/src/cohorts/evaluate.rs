@@ -104,11 +104,13 @@ pub fn evaluate(rows: &CohortRows, plan: &Plan, now: EventTime) -> Vec<CohortSum
     summaries
 }
 
-type Chosen = HashMap<(Arc<str>, Arc<str>, Arc<str>), Vec<Arc<str>>>;
+/// By tenant, journey and segment.
+type BySegment<T> = HashMap<(Arc<str>, Arc<str>, Arc<str>), T>;
+type Chosen = BySegment<Vec<Arc<str>>>;
 
 /// By tenant, journey and segment: its values with most signups. Of values with as many, the first by name.
 fn choose_segments(rows: &CohortRows, plan: &Plan) -> Chosen {
-    let mut counts: HashMap<(Arc<str>, Arc<str>, Arc<str>), BTreeMap<Arc<str>, u64>> = HashMap::new();
+    let mut counts: BySegment<BTreeMap<Arc<str>, u64>> = HashMap::new();
     for row in rows.stages.iter().filter(|row| &*row.stage == TOTAL) {
         for (name, value) in row.segments.iter() {
             let key = (Arc::clone(&row.tenant), Arc::clone(&row.journey), Arc::clone(name));
@@ -119,7 +121,7 @@ fn choose_segments(rows: &CohortRows, plan: &Plan) -> Chosen {
         .into_iter()
         .map(|(key, values)| {
             let mut values: Vec<(Arc<str>, u64)> = values.into_iter().collect();
-            values.sort_by(|a, b| b.1.cmp(&a.1));
+            values.sort_by_key(|(_, signups)| std::cmp::Reverse(*signups));
             values.truncate(plan.segment_values);
             (key, values.into_iter().map(|(value, _)| value).collect())
         })

@@ -10,7 +10,7 @@ pub mod evaluate;
 pub mod published;
 pub mod rows;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use prometheus::{Histogram, IntCounterVec, IntGauge};
 use service_kit::Kit;
@@ -97,7 +97,7 @@ struct Evaluator {
 struct OnDuty {
     held: Box<dyn Held>,
     /// Keys of the cohorts the topic shows.
-    shown: HashSet<Vec<u8>>,
+    shown: BTreeSet<Vec<u8>>,
 }
 
 impl Evaluator {

@@ -1,7 +1,7 @@
 //! The topic of cohorts: what is there, and bringing it to what there should be.
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
@@ -32,10 +32,10 @@ pub fn key(cohort: &CohortSummary) -> String {
 ///
 /// # Errors
 /// When the log does not answer in time, or the topic is not there.
-pub fn read(log: &dyn Log) -> Result<HashSet<Vec<u8>>, LogError> {
+pub fn read(log: &dyn Log) -> Result<BTreeSet<Vec<u8>>, LogError> {
     let found = log.topics(Some(&[TTF_COHORTS]), TIMEOUT)?;
     let partitions = found.first().ok_or_else(|| LogError::UnknownTopic(TTF_COHORTS.to_owned()))?.partitions;
-    let mut shown = HashSet::new();
+    let mut shown = BTreeSet::new();
     for partition in 0..partitions {
         let at = TopicPartition::new(TTF_COHORTS, partition);
         let end = log.end_offset(&at, Isolation::ReadUncommitted, TIMEOUT)?;
@@ -72,10 +72,10 @@ pub fn read(log: &dyn Log) -> Result<HashSet<Vec<u8>>, LogError> {
 pub fn records(
     codec: &Codec,
     cohorts: &[CohortSummary],
-    shown: &HashSet<Vec<u8>>,
-) -> Result<(Vec<NewRecord>, HashSet<Vec<u8>>), EncodeError> {
+    shown: &BTreeSet<Vec<u8>>,
+) -> Result<(Vec<NewRecord>, BTreeSet<Vec<u8>>), EncodeError> {
     let mut records = Vec::with_capacity(cohorts.len());
-    let mut wanted = HashSet::with_capacity(cohorts.len());
+    let mut wanted = BTreeSet::new();
     for cohort in cohorts {
         let key = key(cohort).into_bytes();
         records.push(NewRecord::new(TTF_COHORTS, key.clone(), codec.encode(cohort)?));
