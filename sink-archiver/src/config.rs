@@ -54,7 +54,7 @@ pub struct SqliteConfig {
 pub struct PostgresConfig {
     /// `postgres://user:password@host:5432/database`.
     pub url: Secret,
-    /// Connections of one process at most.
+    /// Connections of one process at most; and one more for each duty it has (cohorts, upkeep, retention).
     #[serde(default = "default_pool")]
     pub pool: usize,
     /// A statement that takes longer is given up and tried again.
