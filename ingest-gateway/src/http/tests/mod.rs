@@ -14,6 +14,7 @@ mod harness;
 mod http2;
 mod limits;
 mod malformed;
+mod operators;
 mod people;
 mod plan;
 mod privacy;
