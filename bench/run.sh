@@ -7,6 +7,8 @@
 #   bench/run.sh gateway              the gateway next to a server that publishes bodies as they are
 #   bench/run.sh memory | start       memory; cold start
 #   bench/run.sh database             events into PostgreSQL next to a bare bulk write (BENCH_EVENTS, BENCH_RATE, BENCH_STEADY_SECONDS)
+#   bench/run.sh archive              events into Parquet next to a bare writer; erasing one user of many (BENCH_EVENTS, BENCH_USERS)
+#   bench/run.sh alerter              breach to request at a receiver, memory of open alerts (BENCH_BREACHES_PER_SECOND, BENCH_STEADY_SECONDS, BENCH_OPEN_ALERTS)
 #   bench/run.sh client               the Python client next to those of PostHog and Segment (needs no build)
 #
 # BENCH_EVENTS (200000), BENCH_USERS (20000), BENCH_CONNECTIONS (4), BENCH_STEADY_SECONDS (20): how much.
@@ -43,12 +45,30 @@ if [ "${1:-}" = database ]; then
   exit
 fi
 
+if [ "${1:-}" = archive ]; then
+  cargo build --release --locked -p sink-archiver --example archive_speed
+  folder=$(mktemp -d "${TMPDIR:-/tmp}/ttf-bench-XXXXXX")
+  chmod 755 "$folder"
+  export TTF_SERVICES_DIR=$folder/services
+  trap 'scripts/services/services.sh down; rm -rf "$folder"' EXIT
+  scripts/services/services.sh up postgres
+  # shellcheck disable=SC1091
+  . "$TTF_SERVICES_DIR/env"
+  "$CARGO_TARGET_DIR/release/examples/archive_speed" "${BENCH_EVENTS:-200000}" "${BENCH_USERS:-1000000}"
+  exit
+fi
+
+if [ "${1:-}" = alerter ]; then
+  cargo build --release --locked -p alerter --example alerter_speed
+  exec "$CARGO_TARGET_DIR/release/examples/alerter_speed" "${BENCH_BREACHES_PER_SECOND:-100}" "${BENCH_STEADY_SECONDS:-20}" "${BENCH_OPEN_ALERTS:-100000}"
+fi
+
 wanted=()
 case "${1:-all} ${2:-}" in
   'all ') wanted=('start' 'memory' 'pipe embedded' 'pipe kafka' 'gateway') ;;
   'pipe ') wanted=('pipe embedded' 'pipe kafka') ;;
   'pipe embedded' | 'pipe kafka' | 'memory ' | 'start ' | 'gateway ') wanted=("$(echo $*)") ;;
-  *) sed -n '2,14p' "$0"; exit 64 ;;
+  *) sed -n '2,15p' "$0"; exit 64 ;;
 esac
 
 if [ -z "${BENCH_BINARY:-}" ]; then

@@ -107,14 +107,15 @@ impl Buffer {
             if self.scanned.records > 0 && later >= rotation.interval_ms {
                 return Some((record.offset, CutReason::Interval));
             }
-            self.scanned.records += 1;
-            self.scanned.bytes += size(record);
-            if self.scanned.records >= rotation.records {
+            let scanned = Scanned { records: self.scanned.records + 1, bytes: self.scanned.bytes + size(record) };
+            if scanned.records >= rotation.records {
                 return Some((record.offset + 1, CutReason::Records));
             }
-            if self.scanned.bytes >= rotation.bytes {
+            if scanned.bytes >= rotation.bytes {
                 return Some((record.offset + 1, CutReason::Bytes));
             }
+            // Not past a record that cuts: whoever could not record the cut asks again, and it is to be the same.
+            self.scanned = scanned;
         }
         None
     }
@@ -177,6 +178,21 @@ mod tests {
         assert_eq!(cut_of((0..9).map(|n| record(n * 2, n, 250))), Some((7, CutReason::Bytes)));
         let late = [record(3, 0, 1), record(5, 59_999, 1), record(9, 60_000, 1)];
         assert_eq!(cut_of(late), Some((9, CutReason::Interval)));
+    }
+
+    #[test]
+    fn a_cut_that_could_not_be_recorded_stays_where_it_is() {
+        let mut buffer = Buffer::default();
+        (0..30).for_each(|n| buffer.push(record(n, n, 10)));
+        for _ in 0..3 {
+            assert_eq!(buffer.find_cut(&ROTATION, None), Some((10, CutReason::Records)));
+        }
+        let bytes = Rotation { bytes: 55, ..ROTATION };
+        let mut buffer = Buffer::default();
+        (0..30).for_each(|n| buffer.push(record(n, n, 10)));
+        for _ in 0..3 {
+            assert_eq!(buffer.find_cut(&bytes, None), Some((6, CutReason::Bytes)));
+        }
     }
 
     #[test]

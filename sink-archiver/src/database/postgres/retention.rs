@@ -26,11 +26,7 @@ pub(super) async fn expiring(client: &Client, expiry: &Expiry) -> Result<Census,
 }
 
 /// Whole chunks where TimescaleDB has any, rows for the rest.
-pub(super) async fn expire(
-    client: &Client,
-    expiry: &Expiry,
-    oldest: Option<EventTime>,
-) -> Result<u64, DatabaseError> {
+pub(super) async fn expire(client: &Client, expiry: &Expiry, oldest: Option<EventTime>) -> Result<u64, DatabaseError> {
     let Some(oldest) = oldest else { return Ok(0) };
     let before = expiring(client, expiry).await?.rows;
     drop_chunks(client, expiry).await?;

@@ -1,0 +1,262 @@
+//! How fast events become Parquet objects, next to a bare writer of the same rows; bytes per event in topic, archive and
+//! database; and how long it takes to erase a user among many.
+//!
+//! `TTF_TEST_POSTGRES=… cargo run --release -p sink-archiver --example archive_speed -- [EVENTS] [USERS]`
+//! (200000 events; a million users). Without TTF_TEST_POSTGRES users are erased from SQLite alone. MB are of the records
+//! as they are in the topic; time is of the wall, in a folder in memory or on disk as `TMPDIR` says.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use service_kit::Kit;
+use sink_archiver::{
+    config::RotationConfig,
+    database::{Database, Postgres, Sqlite, rows},
+    decode::{Message, decode_all},
+    metrics::Metrics,
+    objects::{
+        grouping::{People, devices, group, users},
+        parquet,
+        rows::Row,
+        sink::ObjectSink,
+        start::CommittedOffsets,
+        store::Store,
+        writer::CutWriter,
+    },
+};
+use stream_runtime::{
+    log::{LogError, Record, TopicPartition},
+    sink::Sink,
+};
+use telemetry_schemas::{
+    Codec, Event, EventType, RecordKey, erasure::Erasure, event::EventContext, time::EventTime, topics::EVENTS,
+};
+
+const T0: i64 = 1_795_392_000_000;
+/// Records of a cut: the default of `archive.rotation.records` is larger, that of `bytes` closes it at about here.
+const CUT: usize = 50_000;
+const BATCH: usize = 5_000;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |default: u64| arguments.next().map_or(Ok(default), |text| text.parse());
+    let (count, people) = (number(200_000)?, number(1_000_000)?);
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    println!("{count} events, cuts of {CUT}, load {}", load.trim());
+    let records: Vec<Record> = (0..count).map(record).collect::<Result<_>>()?;
+    let megabytes =
+        records.iter().map(|record| record.value.as_ref().map_or(0, Bytes::len)).sum::<usize>() as f64 / 1e6;
+    let folder = tempfile::tempdir()?;
+    let database: Arc<dyn Database> = Arc::new(sqlite(&folder.path().join("people.sqlite")).await?);
+    // Everybody has a pseudonym before the clock starts: in the long run they do.
+    let known = resolve(&*database, &records).await?;
+
+    let mut speeds = BTreeMap::new();
+    let mut bytes_archived = 0;
+    for round in 0..3 {
+        let start = Instant::now();
+        bytes_archived = bare(&records, &known, &folder.path().join(format!("bare-{round}")))?;
+        best(&mut speeds, "bare writer", megabytes / start.elapsed().as_secs_f64());
+        let mut sink = sink(&database, &folder.path().join(format!("sink-{round}")))?;
+        sink.assigned(&[TopicPartition::new(EVENTS, 0)]).await?;
+        let start = Instant::now();
+        for batch in records.chunks(BATCH) {
+            sink.write(batch).await?;
+        }
+        best(&mut speeds, "object sink", megabytes / start.elapsed().as_secs_f64());
+    }
+    for (way, speed) in &speeds {
+        println!("{way:12} {speed:7.1} MB/s");
+    }
+    println!("ratio        {:7.2}", speeds["object sink"] / speeds["bare writer"]);
+    println!(
+        "bytes per event: {:.0} in the topic (uncompressed), {:.0} in the archive",
+        megabytes * 1e6 / count as f64,
+        bytes_archived as f64 / count as f64
+    );
+
+    let sqlite: Arc<dyn Database> = Arc::new(sqlite(&folder.path().join("many.sqlite")).await?);
+    erase("SQLite", &sqlite, people).await?;
+    if let Ok(server) = std::env::var("TTF_TEST_POSTGRES") {
+        let url = fresh(&server).await?;
+        let postgres =
+            Postgres::open(&serde_json::from_value(serde_json::json!({"url": url, "statement_timeout": "600s"}))?)?;
+        postgres.migrate().await?;
+        postgres.open_ledger(None).await?;
+        let postgres: Arc<dyn Database> = Arc::new(postgres);
+        erase("PostgreSQL", &postgres, people).await?;
+    }
+    Ok(())
+}
+
+fn best(speeds: &mut BTreeMap<&'static str, f64>, way: &'static str, speed: f64) {
+    let known = speeds.entry(way).or_insert(speed);
+    *known = known.max(speed);
+}
+
+fn event(n: u64) -> Event {
+    let at = EventTime(T0 + n as i64);
+    Event {
+        tenant: "acme".to_owned(),
+        source: "http".to_owned(),
+        event_id: format!("0199aa00-0000-7000-8000-{n:012x}"),
+        event_name: "feature_used".to_owned(),
+        event_type: EventType::Track,
+        timestamp: at,
+        original_timestamp: None,
+        sent_at: None,
+        received_at: at,
+        user_id: Some(format!("user-{}", n % 20_000)),
+        anonymous_id: Some(format!("device-{}", n % 20_000)),
+        session_id: Some(format!("session-{}", n % 40_000)),
+        journey_id: None,
+        properties: serde_json::json!({"feature": format!("f-{}", n % 50), "count": n % 17, "plan": "pro"})
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
+        context: EventContext { release: Some("1.2.3".to_owned()), ..EventContext::default() },
+        sealed: BTreeMap::new(),
+        replay: false,
+    }
+}
+
+fn record(n: u64) -> Result<Record> {
+    let event = event(n);
+    Ok(Record {
+        topic: EVENTS.into(),
+        partition: 0,
+        offset: n as i64,
+        timestamp_ms: event.received_at.0,
+        key: Some(Bytes::from(
+            RecordKey::user(&*event.tenant, event.user_id.as_deref().unwrap_or_default()).to_bytes(),
+        )),
+        value: Some(Bytes::from(Codec::without_registry().encode(&event)?)),
+        headers: Vec::new(),
+    })
+}
+
+fn rows_of(records: &[Record]) -> Result<Vec<Row>> {
+    let decoded = decode_all(&Codec::without_registry(), records)?;
+    let rows = records.iter().zip(decoded);
+    Ok(rows.filter_map(|(record, message)| Some(Row { offset: record.offset, message: message.ok()? })).collect())
+}
+
+async fn resolve(database: &dyn Database, records: &[Record]) -> Result<People> {
+    let rows = rows_of(records)?;
+    let mut known = database.resolve(users(&rows)).await?;
+    known.extend(database.resolve(devices(&rows)).await?);
+    Ok(known)
+}
+
+/// Decodes, groups and writes files, and nothing else: no cuts, no manifests, no checksums, nobody looked up.
+fn bare(
+    records: &[Record],
+    known: &HashMap<sink_archiver::database::Person, sink_archiver::database::Resolved>,
+    folder: &std::path::Path,
+) -> Result<usize> {
+    std::fs::create_dir_all(folder)?;
+    let mut written = 0;
+    for (number, cut) in records.chunks(CUT).enumerate() {
+        for rows in group(rows_of(cut)?, known).objects.into_values() {
+            let bytes = parquet::write(&rows)?;
+            written += bytes.len();
+            let file = folder.join(format!("{number}.parquet"));
+            std::fs::write(&file, &bytes)?;
+            std::fs::File::open(file)?.sync_all()?;
+        }
+    }
+    Ok(written)
+}
+
+struct Nothing;
+
+impl CommittedOffsets for Nothing {
+    fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        Ok(vec![None; partitions.len()])
+    }
+}
+
+fn sink(database: &Arc<dyn Database>, folder: &std::path::Path) -> Result<ObjectSink> {
+    let store = Store::open(&serde_json::from_value(serde_json::json!({"kind": "folder", "path": folder}))?)?;
+    let metrics = Metrics::new(&Kit::for_test());
+    let writer = CutWriter::new(store.clone(), Arc::clone(database), Codec::without_registry(), metrics.clone());
+    let rotation: RotationConfig = serde_json::from_value(
+        serde_json::json!({"records": CUT, "bytes": "1GiB", "interval": "10d", "memory": "1GiB"}),
+    )?;
+    Ok(ObjectSink::new(store, writer, Arc::new(Nothing), &rotation, metrics))
+}
+
+async fn sqlite(path: &std::path::Path) -> Result<Sqlite> {
+    let database = Sqlite::open(path)?;
+    database.migrate().await?;
+    database.open_ledger(None).await?;
+    Ok(database)
+}
+
+async fn fresh(server: &str) -> Result<String> {
+    let name = format!("archive_speed_{}", std::process::id());
+    let (client, connection) = tokio_postgres::connect(server, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    client.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
+    client.batch_execute(&format!("CREATE DATABASE {name}")).await?;
+    let (server, _) = server.rsplit_once('/').context("the URL names no database")?;
+    Ok(format!("{server}/{name}"))
+}
+
+/// An event and a pseudonym for each user; then twenty of them are erased, one at a time.
+async fn erase(name: &str, database: &Arc<dyn Database>, people: u64) -> Result<()> {
+    const ERASED: u64 = 20;
+    let at = TopicPartition::new(EVENTS, 0);
+    database.claim("bench", std::slice::from_ref(&at)).await?;
+    let mut next = 0_i64;
+    let all: Vec<u64> = (0..people).collect();
+    for chunk in all.chunks(BATCH) {
+        let events = chunk.iter().enumerate().map(|(index, n)| {
+            let mut event = event(*n);
+            event.user_id = Some(format!("user-{n}"));
+            event.anonymous_id = Some(format!("device-{n}"));
+            rows::Sourced { index, row: event }
+        });
+        let events: Vec<_> = events.collect();
+        let rows: Vec<Row> = events
+            .iter()
+            .map(|sourced| Row { offset: 0, message: Message::Event(Box::new(sourced.row.clone())) })
+            .collect();
+        database.resolve(users(&rows)).await?;
+        database.resolve(devices(&rows)).await?;
+        let expected = next;
+        next += chunk.len() as i64;
+        let offsets = vec![rows::OffsetMove { topic: at.topic.clone(), partition: 0, expected, next }];
+        database.write("bench", Arc::new(rows::Batch { events, offsets, ..rows::Batch::default() })).await?;
+    }
+    let mut times: Vec<Duration> = Vec::new();
+    for n in 0..ERASED {
+        let erasure = Erasure {
+            erasure_id: format!("bench-{n}"),
+            tenant: "acme".to_owned(),
+            user_id: format!("user-{}", n * people / ERASED),
+            erased_at: EventTime(T0 + 1_000_000_000),
+            requested_by: "bench".to_owned(),
+            reason: None,
+        };
+        let batch = rows::Batch { erasures: vec![rows::Sourced { index: 0, row: erasure }], ..rows::Batch::default() };
+        let start = Instant::now();
+        database.write("bench", Arc::new(batch)).await?;
+        times.push(start.elapsed());
+        let found = database.certificates(Some(&format!("bench-{n}"))).await?;
+        ensure!(found.first().is_some_and(|certificate| certificate.deleted["events"] == 1), "not erased");
+    }
+    times.sort_unstable();
+    println!(
+        "{name}: a user among {people} erased in {:.1} ms (median of {ERASED}, worst {:.1} ms)",
+        times[times.len() / 2].as_secs_f64() * 1e3,
+        times[times.len() - 1].as_secs_f64() * 1e3
+    );
+    Ok(())
+}
