@@ -32,7 +32,12 @@ struct Running {
 impl Alerting {
     async fn new() -> Self {
         let tenant = format!("killed-{}", EventTime(now_ms()).0);
-        Self { cluster: Cluster::shared(), receiver: Receiver::start().await, folder: tempfile::tempdir().expect("a folder"), tenant }
+        Self {
+            cluster: Cluster::shared(),
+            receiver: Receiver::start().await,
+            folder: tempfile::tempdir().expect("a folder"),
+            tenant,
+        }
     }
 
     /// Starts the alerter; it dies at this point once it is armed.
@@ -119,7 +124,9 @@ impl Running {
         let part = format!("outcome=\"{outcome}\"");
         let is_so = || async {
             let metrics = observe::metrics(&self.url).await;
-            let of_ours = |name: &str| name.starts_with("ttf_alert_deliveries_total") && name.contains("hook-") && name.contains(&part);
+            let of_ours = |name: &str| {
+                name.starts_with("ttf_alert_deliveries_total") && name.contains("hook-") && name.contains(&part)
+            };
             let found: f64 = metrics.iter().filter(|(name, _)| of_ours(name)).map(|(_, value)| value).sum();
             if (found - count).abs() < f64::EPSILON { Ok(()) } else { Err(format!("{outcome}: {found}")) }
         };

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::desk_args::{
-    AckArgs, AssignArgs, ListArgs, OneArgs, RoutesArgs, SilenceArgs, SilencesArgs,
-};
+use super::desk_args::{AckArgs, AssignArgs, ListArgs, OneArgs, RoutesArgs, SilenceArgs, SilencesArgs};
 use crate::cli::ConfigArgs;
 
 #[derive(Debug, Args)]
