@@ -18,7 +18,8 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 def authenticate(server, session, envelope, mechanism, data):
     good = isinstance(data, LoginPassword) and (data.login, data.password) == (b"ttf", b"s3cret")
-    return AuthResult(success=good, auth_data=data.login if good else None)
+    # Not handled: the server itself says 535.
+    return AuthResult(success=good, handled=False, auth_data=data.login if good else None)
 
 
 class Handler:
@@ -42,7 +43,7 @@ class Handler:
         parts = {part.get_content_type(): part.get_content() for part in message.walk() if not part.is_multipart()}
         said = {
             "how": self.how,
-            "tls": session.ssl is not None,
+            "tls": server.transport.get_extra_info("ssl_object") is not None,
             "login": session.authenticated,
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,

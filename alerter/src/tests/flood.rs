@@ -14,7 +14,8 @@ use super::{
 };
 use crate::testing::breach;
 
-const USERS: usize = 50_000;
+/// A build without optimisation writes the state of a group about fifty times slower.
+const USERS: usize = if cfg!(debug_assertions) { 8_000 } else { 50_000 };
 const TENANTS: usize = 40;
 /// In a debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -42,7 +43,7 @@ fn told(fake: &FakeReceiver) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_thousand_breaches_are_a_few_messages_that_count_them_all() {
+async fn a_flood_of_breaches_is_a_few_messages_that_count_them_all() {
     let fake = FakeReceiver::start().await;
     let installation = Installation::new();
     let section = format!(
@@ -98,7 +99,7 @@ receivers: [{{ name: team, pagerduty: {{ routing_key: 0123456789abcdef0123456789
     let messages = fake.accepted().len();
     assert!(messages <= 6 * TENANTS, "{messages} messages");
     let growth = most.saturating_sub(before) / 1_024;
-    // The log itself is in memory here: 50 000 breaches, twice, of some 400 bytes are 40 MiB of it.
+    // The log itself is in memory here, with each state of each group.
     assert!(growth < 250, "{growth} MiB");
     println!("{messages} messages in {:?}, {growth} MiB", began.elapsed());
     running.stop().await;

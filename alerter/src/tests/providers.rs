@@ -203,7 +203,7 @@ async fn alertmanager_gets_alerts_as_prometheus_sends_them() {
     running.stop().await;
 }
 
-/// 20 groups at once: the fake fails the test for more than a message a second and channel.
+/// Several groups at once: the fake fails the test for more than a message a second and channel.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slack_is_told_no_faster_than_it_allows() {
     let fake = FakeReceiver::start().await;

@@ -176,3 +176,31 @@ async fn what_could_not_be_delivered_for_too_long_is_given_up() {
     assert_eq!(fake.accepted()[0].level(), "critical");
     running.stop().await;
 }
+
+/// The process ends while the receiver still thinks about it: nobody can know whether it was taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_that_was_cut_off_is_made_again_and_counted() {
+    let fake = FakeReceiver::start().await;
+    fake.answer_always(Some(Answer::Hang));
+    let installation = Installation::new();
+    let section = webhook(&fake).replace("timeout: 1s", "timeout: 60s");
+    let running = installation.start(&section).await;
+    installation.publish(breach("u-1", Warning)).await;
+    eventually("it is being tried", || fake.hits().len() == 1).await;
+    running.stop().await;
+
+    fake.answer_always(None);
+    let running = installation.start(&section).await;
+    eventually("it is delivered", || fake.accepted().len() == 1).await;
+    assert_eq!(fake.hits()[0].id, fake.hits()[1].id, "the receiver can tell that it is the same");
+    eventually("that is counted", || running.metric(&outcome("redelivered")) == Some(1.0)).await;
+    eventually("its record is written", || running.metric(&outcome("delivered")) == Some(1.0)).await;
+    running.stop().await;
+
+    // What is recorded is not sent again.
+    let running = installation.start(&section).await;
+    installation.publish(resolved("u-1", Warning)).await;
+    eventually("the end is told", || fake.accepted().len() == 2).await;
+    assert_eq!(running.metric(&outcome("redelivered")), None);
+    running.stop().await;
+}
