@@ -75,7 +75,7 @@ impl Scratch {
         for table in client.query(tables, &[]).await.expect("tables") {
             let table: String = table.get(0);
             for row in client.query(&format!("SELECT t::text FROM {table} AS t"), &[]).await.expect("rows") {
-                dump += &format!("{table} {}\n", row.get::<_, String>(0));
+                dump.push_str(&[&*table, " ", row.get::<_, &str>(0), "\n"].concat());
             }
         }
         connection.abort();
@@ -102,7 +102,7 @@ async fn redis_dump(prefix: &str) -> String {
             other => panic!("{key} is a {other}"),
         };
         let values: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).collect();
-        dump += &format!("{key} {values:?}\n");
+        dump.push_str(&[&*key, " ", &*values.join(" "), "\n"].concat());
     }
     dump
 }

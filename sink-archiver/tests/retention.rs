@@ -87,13 +87,16 @@ async fn log_of(topics: &Topics) -> Arc<dyn Log> {
     Arc::new(log)
 }
 
+/// What, of which tenant, due, waiting, deleted.
+type Seen = (String, Option<String>, u64, u64, Option<u64>);
+
 /// What a report says is due, waiting and deleted of each table and tenant.
-fn seen(report: &Report) -> Vec<(String, Option<String>, u64, u64, Option<u64>)> {
+fn seen(report: &Report) -> Vec<Seen> {
     let lines = report.lines.iter().filter(|line| line.due + line.waiting > 0 || line.deleted.is_some());
     lines.map(|line| (line.what.clone(), line.tenant.clone(), line.due, line.waiting, line.deleted)).collect()
 }
 
-fn of(what: &str, due: u64, waiting: u64, deleted: Option<u64>) -> (String, Option<String>, u64, u64, Option<u64>) {
+fn of(what: &str, due: u64, waiting: u64, deleted: Option<u64>) -> Seen {
     (what.to_owned(), None, due, waiting, deleted)
 }
 

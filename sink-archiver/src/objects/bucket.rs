@@ -58,10 +58,10 @@ impl Bucket {
     pub async fn put_rules(&self, rules: &[Rule]) -> Result<(), SinkError> {
         let there = self.lifecycle().await?;
         let others = elements(&there, "Rule").into_iter().filter(|rule| parse(rule).is_none());
-        let others: String = others.map(|rule| format!("<Rule>{rule}</Rule>")).collect();
-        let ours: String = rules.iter().map(|rule| rule.to_xml()).collect();
+        let others = others.map(|rule| format!("<Rule>{rule}</Rule>"));
+        let all = others.chain(rules.iter().map(Rule::to_xml)).collect::<Vec<_>>().concat();
         let body = format!(
-            "<LifecycleConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{others}{ours}</LifecycleConfiguration>"
+            "<LifecycleConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{all}</LifecycleConfiguration>"
         );
         self.put("lifecycle", body).await
     }

@@ -204,7 +204,8 @@ impl ArchivedEvent {
 /// # Errors
 /// When it is no object of events.
 pub fn rows(tenant: &str, parquet: &Bytes) -> Result<Vec<ArchivedEvent>, SinkError> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(parquet.clone()).and_then(|builder| builder.build());
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(parquet.clone()).and_then(ParquetRecordBatchReaderBuilder::build);
     let mut events = Vec::new();
     for batch in reader.map_err(damaged)? {
         let batch = batch.map_err(damaged)?;

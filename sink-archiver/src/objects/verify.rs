@@ -339,7 +339,8 @@ impl RowAt {
 }
 
 fn rows_of(parquet: &Bytes) -> Result<BTreeMap<i64, RowAt>, SinkError> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(parquet.clone()).and_then(|builder| builder.build());
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(parquet.clone()).and_then(ParquetRecordBatchReaderBuilder::build);
     let mut rows = BTreeMap::new();
     for batch in reader.map_err(damaged)? {
         let batch = Arc::new(batch.map_err(damaged)?);

@@ -113,15 +113,11 @@ fn text(batch: &RecordBatch, column: &str, row: usize) -> Option<String> {
     (!array.is_null(row)).then(|| array.value(row).to_owned())
 }
 
-/// Every text in an object.
+/// Every text in an object, each in quotes.
 pub fn all_text(parquet: &Bytes) -> String {
-    let mut all = String::new();
-    for batch in read(parquet) {
-        for column in batch.columns().iter().filter_map(|column| column.as_string_opt::<i32>()) {
-            column.iter().flatten().for_each(|text| all += &format!("\"{text}\"\n"));
-        }
-    }
-    all
+    let batches = read(parquet);
+    let columns = batches.iter().flat_map(RecordBatch::columns).filter_map(|column| column.as_string_opt::<i32>());
+    columns.flat_map(|column| column.iter().flatten()).map(|text| format!("\"{text}\"\n")).collect::<Vec<_>>().concat()
 }
 
 fn offsets(parquet: &Bytes) -> Vec<i64> {
