@@ -26,6 +26,9 @@ use tempfile::TempDir;
 const DEFAULTS: &str = include_str!("../../config/telemetry.yaml");
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Whether a refusal is understood.
+type Meaning = fn(&DeliveryError) -> bool;
+
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `make services-up`, then source its env file"))
 }
@@ -182,7 +185,7 @@ async fn mail_goes_over_tls_with_a_password_in_text_and_html_and_stays_in_one_th
 #[tokio::test]
 async fn a_mail_server_that_says_no_is_understood() {
     let server = MailServer::start();
-    let cases: [(&str, fn(&DeliveryError) -> bool); 4] = [
+    let cases: [(&str, Meaning); 4] = [
         ("later@example.com", |error| matches!(error, DeliveryError::Retry { perhaps_taken: false, .. })),
         ("nobody@example.com", |error| matches!(error, DeliveryError::Dead { .. })),
         ("hang@example.com", |error| matches!(error, DeliveryError::Retry { .. })),

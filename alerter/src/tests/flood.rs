@@ -27,8 +27,8 @@ fn memory() -> usize {
     line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
 }
 
-fn metric(running: &Running, line: &str) -> f64 {
-    running.metric(line).unwrap_or_default()
+fn metric(running: &Running, line: &str) -> usize {
+    running.metric(line).unwrap_or_default() as usize
 }
 
 /// How many are late, as the last event of each incident says.
@@ -94,7 +94,7 @@ receivers: [{{ name: team, pagerduty: {{ routing_key: 0123456789abcdef0123456789
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(told(&fake), USERS, "each is counted once");
-    assert_eq!(metric(&running, r#"ttf_alert_breaches_total{outcome="routed"}"#), USERS as f64);
+    assert_eq!(metric(&running, r#"ttf_alert_breaches_total{outcome="routed"}"#), USERS);
     // The fake fails the test for more than 120 events in a minute.
     let messages = fake.accepted().len();
     assert!(messages <= 6 * TENANTS, "{messages} messages");

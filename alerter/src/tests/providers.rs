@@ -33,8 +33,9 @@ fn slack(fake: &FakeReceiver) -> String {
     ))
 }
 
-fn outcome(running: &Running, outcome: &str) -> f64 {
+fn outcome(running: &Running, outcome: &str) -> u64 {
     running.metric(&format!(r#"ttf_alert_deliveries_total{{outcome="{outcome}",receiver="it"}}"#)).unwrap_or_default()
+        as u64
 }
 
 fn texts(hit: &Hit) -> String {
@@ -77,9 +78,9 @@ async fn pagerduty_refusing_one_event_gets_the_next_and_hears_no_end_of_it() {
     let installation = Installation::new();
     let running = installation.start(&pagerduty(&fake)).await;
     installation.publish(breach("u-1", Warning)).await;
-    eventually("it is refused", || outcome(&running, "failed") == 1.0).await;
+    eventually("it is refused", || outcome(&running, "failed") == 1).await;
     installation.publish(resolved("u-1", Warning)).await;
-    eventually("its end is not sent", || outcome(&running, "resolved_before_delivered") == 1.0).await;
+    eventually("its end is not sent", || outcome(&running, "resolved_before_delivered") == 1).await;
     installation.publish(breach("u-2", Warning)).await;
     eventually("the next one is", || fake.accepted().len() == 1).await;
     assert_eq!(fake.hits().len(), 2);
@@ -95,7 +96,7 @@ async fn what_is_over_before_it_could_be_delivered_is_told_to_nobody() {
     installation.publish(breach("u-1", Warning)).await;
     eventually("it was tried", || !fake.hits().is_empty()).await;
     installation.publish(resolved("u-1", Warning)).await;
-    eventually("both are given up, and it says why", || outcome(&running, "resolved_before_delivered") == 2.0).await;
+    eventually("both are given up, and it says why", || outcome(&running, "resolved_before_delivered") == 2).await;
     fake.answer_always(None);
     installation.publish(breach("u-2", Warning)).await;
     eventually("the next one is told", || fake.accepted().len() == 1).await;
@@ -133,7 +134,7 @@ async fn slack_has_one_message_that_changes_and_a_thread_that_says_how() {
     installation.publish(breach("u-1", Critical)).await;
     eventually("it is changed, with a reply", || fake.accepted().len() == 3).await;
     // The message's identity outlives the process.
-    eventually("all is recorded", || outcome(&running, "delivered") == 2.0).await;
+    eventually("all is recorded", || outcome(&running, "delivered") == 2).await;
     running.stop().await;
     let running = installation.start(&slack(&fake)).await;
     installation.publish(resolved("u-1", Critical)).await;
@@ -158,7 +159,7 @@ async fn a_message_somebody_deleted_is_posted_anew() {
     let installation = Installation::new();
     let running = installation.start(&slack(&fake)).await;
     installation.publish(breach("u-1", Warning)).await;
-    eventually("it is posted", || outcome(&running, "delivered") == 1.0).await;
+    eventually("it is posted", || outcome(&running, "delivered") == 1).await;
     fake.answer([Answer::SlackError("message_not_found")]);
     installation.publish(breach("u-1", Critical)).await;
     eventually("a new one is posted", || fake.accepted().len() == 2).await;
@@ -180,7 +181,7 @@ async fn slack_saying_no_for_now_is_asked_again_and_rubbish_is_not() {
     assert!(hits[2].at - hits[1].at >= std::time::Duration::from_secs(2), "not before Slack wants it");
     fake.answer([Answer::Rubbish]);
     installation.publish(breach("u-2", Warning)).await;
-    eventually("that is no answer of Slack's", || outcome(&running, "failed") == 1.0).await;
+    eventually("that is no answer of Slack's", || outcome(&running, "failed") == 1).await;
     installation.publish(breach("u-3", Warning)).await;
     eventually("the next one arrives", || fake.accepted().len() == 2).await;
     running.stop().await;

@@ -50,9 +50,11 @@ struct User {
 
 #[derive(Deserialize)]
 struct Action {
-    action_id: String,
+    #[serde(rename = "action_id")]
+    id: String,
     value: Option<String>,
-    action_ts: Option<String>,
+    #[serde(rename = "action_ts")]
+    ts: Option<String>,
 }
 
 /// What was pressed.
@@ -95,14 +97,14 @@ pub fn read(payload: &str, now: EventTime) -> Result<Pressed, Unusable> {
 }
 
 fn command(action: &Action, user_id: &str, by: &str, now: EventTime) -> Option<AlertCommand> {
-    let (what, until) = match action.action_id.as_str() {
+    let (what, until) = match action.id.as_str() {
         ACKNOWLEDGE => (AlertAction::Ack, None),
         SILENCE => (AlertAction::Silence, Some(now.plus(SILENCE_FOR))),
         _ => return None,
     };
     let group_key = action.value.clone().filter(|key| key.starts_with("ttf:"))?;
     let mut hash = Sha256::new();
-    for part in [user_id, &action.action_id, &group_key, action.action_ts.as_deref().unwrap_or_default()] {
+    for part in [user_id, &action.id, &group_key, action.ts.as_deref().unwrap_or_default()] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
