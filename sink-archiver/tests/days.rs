@@ -217,7 +217,7 @@ async fn a_day_stays_right_when_a_user_of_it_is_erased() {
     assert_eq!((report.rows_of_erased, report.rows_compared), (10, 50));
 }
 
-async fn read_from(log: &Arc<dyn Log>, from: i64) -> Vec<Event> {
+fn read_from(log: &Arc<dyn Log>, from: i64) -> Vec<Event> {
     let at = TopicPartition::new(EVENTS, 0);
     let end = log.end_offset(&at, Isolation::ReadCommitted, PATIENCE).expect("an end");
     let mut reader = log.reader(Isolation::ReadCommitted).expect("a reader");
@@ -246,16 +246,16 @@ async fn restored_events_are_what_was_sent_marked_as_replayed_and_change_nothing
     };
     let expected = Restored { objects: 6, events: 10, forgotten: 2 };
     assert_eq!(restore(None).await, expected);
-    assert_eq!(read_from(&log, 24).await, [], "a dry run puts nothing back");
+    assert_eq!(read_from(&log, 24), [], "a dry run puts nothing back");
     assert_eq!(restore(Some(log.publisher().expect("a publisher"))).await, expected);
 
     let mut sent: Vec<Event> =
         [0, 2, 3, 4, 5].into_iter().flat_map(|user| [2, 3].map(|n| event(&format!("user-{user}"), n))).collect();
-    sent.iter_mut().for_each(|event| {
+    for event in &mut sent {
         event.replay = true;
         event.sealed.clear();
-    });
-    let mut back = read_from(&log, 24).await;
+    }
+    let mut back = read_from(&log, 24);
     let by_id = |a: &Event, b: &Event| a.event_id.cmp(&b.event_id);
     sent.sort_by(by_id);
     back.sort_by(by_id);

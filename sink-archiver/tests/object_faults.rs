@@ -81,7 +81,7 @@ impl Door {
         let is_put = request.method() == Method::PUT;
         let hits = match fault {
             Fault::BucketGone => true,
-            _ => is_put && self.puts.fetch_add(1, Ordering::Relaxed) % every == 0,
+            _ => is_put && self.puts.fetch_add(1, Ordering::Relaxed).is_multiple_of(every),
         };
         if !hits || fault == Fault::None {
             return Fault::None;
