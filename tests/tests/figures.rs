@@ -143,7 +143,7 @@ async fn the_documented_figures_are_there_with_their_labels_and_agree_with_what_
             "ttf_breaches_",
             "ttf_total_",
             "ttf_consumer_",
-            "ttf_retention_",
+            "ttf_retention_headroom_",
         ]
         .iter()
         .any(|prefix| name.starts_with(prefix))

@@ -63,7 +63,7 @@ async fn stop(kit: Kit) {
 }
 
 /// How often a round ended so.
-fn rounds(kit: &Kit, outcome: &str) -> f64 {
+fn rounds(kit: &Kit, outcome: &str) -> u64 {
     let series = format!("ttf_cohort_evaluations_total{{outcome=\"{outcome}\"}} ");
     let page = kit.metrics().render();
     page.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok()).unwrap_or_default()
@@ -140,7 +140,7 @@ pub async fn what_is_published_are_the_figures_of_the_journeys(database: Arc<dyn
     write(&database, &topics).await;
     let log = log();
     let kit = start(&database, &log);
-    until("a round published", || rounds(&kit, "published") >= 1.0).await;
+    until("a round published", || rounds(&kit, "published") >= 1).await;
     let cohorts = shown(&log);
     let total = find(&cohorts, "total", "24h", None).expect("the cohort of everyone");
     assert_eq!((total.started, total.reached, total.completed, total.within_target), (2, 2, 1, 1));
@@ -177,14 +177,14 @@ pub async fn one_of_two_publishes_and_the_other_takes_over(databases: [Arc<dyn D
     write(&databases[0], &topics).await;
     let log = log();
     let first = start(&databases[0], &log);
-    until("the first published", || rounds(&first, "published") >= 1.0).await;
+    until("the first published", || rounds(&first, "published") >= 1).await;
     let second = start(&databases[1], &log);
-    until("the second stands by", || rounds(&second, "standby") >= 5.0).await;
-    assert_eq!(rounds(&second, "published"), 0.0);
-    assert_eq!((rounds(&first, "failed"), rounds(&second, "failed")), (0.0, 0.0));
+    until("the second stands by", || rounds(&second, "standby") >= 5).await;
+    assert_eq!(rounds(&second, "published"), 0);
+    assert_eq!((rounds(&first, "failed"), rounds(&second, "failed")), (0, 0));
     stop(first).await;
     let before = find(&shown(&log), "total", "24h", None).expect("a cohort").evaluated_at;
-    until("the second took over", || rounds(&second, "published") >= 2.0).await;
+    until("the second took over", || rounds(&second, "published") >= 2).await;
     assert!(find(&shown(&log), "total", "24h", None).expect("a cohort").evaluated_at > before);
     stop(second).await;
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use stream_runtime::sink::Sink;
-use telemetry_schemas::{BreachStatus, EventTime, EventType, TtfRecord};
+use telemetry_schemas::{BreachStatus, Event, EventTime, EventType, TtfRecord};
 
 use super::{T0, Topics, archiver, breach, event, record, suite::Fixture};
 
@@ -28,6 +28,11 @@ fn journey(user: &str, hours: i64, stages: i64) -> TtfRecord {
     record
 }
 
+fn told(user: &str, n: i64, event_type: EventType, properties: &serde_json::Value) -> Event {
+    let properties = properties.as_object().cloned().expect("an object");
+    Event { event_type, properties, ..event(user, n) }
+}
+
 fn sample() -> Topics {
     let mut topics = Topics::default();
     for (user, hours, stages) in [("ada", 0, 4), ("bob", 0, 2), ("cleo", 30, 4), ("dan", 31, 1)] {
@@ -36,20 +41,11 @@ fn sample() -> Topics {
     topics.breach(&breach("bob", BreachStatus::Firing));
     topics.breach(&breach("ada", BreachStatus::Resolved));
     for n in 0..10 {
-        let mut measured = event("ada", n);
-        measured.event_type = EventType::Performance;
-        measured.properties = serde_json::json!({"operation": "GET /x", "duration_ms": (n + 1) * 10, "status": if n == 0 { "error" } else { "ok" }})
-            .as_object()
-            .expect("an object")
-            .clone();
-        topics.event(&measured);
-        let mut failed = event("bob", n);
-        failed.event_type = EventType::Error;
-        failed.properties = serde_json::json!({"error_type": "timeout", "handled": n % 2 == 0, "operation": "GET /x", "severity": "error"})
-            .as_object()
-            .expect("an object")
-            .clone();
-        topics.event(&failed);
+        let status = if n == 0 { "error" } else { "ok" };
+        let measured = serde_json::json!({"operation": "GET /x", "duration_ms": (n + 1) * 10, "status": status});
+        topics.event(&told("ada", n, EventType::Performance, &measured));
+        let failed = serde_json::json!({"error_type": "timeout", "handled": n % 2 == 0, "operation": "GET /x", "severity": "error"});
+        topics.event(&told("bob", n, EventType::Error, &failed));
     }
     topics
 }
