@@ -3,7 +3,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write,
+    fmt::Write as _,
+    io::Write as _,
     path::PathBuf,
     process::{Command, Stdio},
     sync::{
@@ -37,16 +38,21 @@ struct Gateway {
 }
 
 impl Gateway {
-    async fn start(cluster: &Cluster) -> Self {
+    /// `gateway` is merged over what the tests share of the section.
+    async fn start(cluster: &Cluster, gateway: Value) -> Self {
         let folder = tempfile::Builder::new().prefix("ttf-gateway-").tempdir().expect("a temporary folder");
         let listen = format!("127.0.0.1:{}", free_port());
         let admin = format!("127.0.0.1:{}", free_port());
         let config = folder.path().join("ttf.yaml");
-        let settings = json!({
+        let mut settings = json!({
             "service": { "admin_listen": admin },
             "log": { "properties": { "session.timeout.ms": "6000" } },
             "gateway": { "listen": listen, "auth": { "mode": "open" }, "ack_timeout": "2s" },
         });
+        settings["gateway"]
+            .as_object_mut()
+            .expect("a section")
+            .extend(gateway.as_object().cloned().unwrap_or_default());
         cluster.write_config(&config, &settings);
         let process = launch(&folder, &config);
         let mut gateway = Self { process, url: format!("http://{listen}"), config, admin, folder };
@@ -78,7 +84,8 @@ fn launch(folder: &tempfile::TempDir, config: &std::path::Path) -> Ttf {
 async fn every_event_that_got_a_2xx_is_in_kafka_whenever_the_gateway_is_killed() {
     const KILLS: usize = 3;
     let cluster = Cluster::own();
-    let mut gateway = Gateway::start(&cluster).await;
+    // Without the ingress, whose group would be waited for after every kill.
+    let mut gateway = Gateway::start(&cluster, json!({ "kafka_ingress": { "enabled": false } })).await;
     let (acknowledged, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let senders: Vec<_> = (0..8)
         .map(|sender| {
@@ -129,35 +136,137 @@ async fn every_event_that_got_a_2xx_is_in_kafka_whenever_the_gateway_is_killed()
     assert!(lost.is_empty(), "{} of {} acknowledged events are not in Kafka: {lost:?}", lost.len(), taken.len());
 }
 
+/// Sends events to one gateway and looks at the answers.
+struct Sender {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Sender {
+    fn to(gateway: &Gateway) -> Self {
+        Self { client: ttf_tests::http::client(), url: format!("{}/api/v1/events", gateway.url) }
+    }
+
+    async fn send(&self, id: &str) -> reqwest::Response {
+        let event = json!({"event_name": "x", "event_type": "track", "user_id": "u", "event_id": id});
+        let request = self.client.post(&self.url).json(&event);
+        request.timeout(PATIENCE).send().await.expect("the gateway answers")
+    }
+
+    /// Sends an event until it is taken.
+    async fn insist(&self, id: &str) {
+        wait::until("the event is taken", PATIENCE, || async {
+            let answer = self.send(id).await;
+            if answer.status() == 202 { Ok(()) } else { Err(format!("{}", answer.status())) }
+        })
+        .await;
+    }
+}
+
+/// Asserts that the sender is told when to come again.
+fn assert_comes_again(answer: &reqwest::Response) {
+    assert_eq!(answer.status(), 503);
+    let seconds: u64 = answer.headers()["retry-after"].to_str().expect("text").parse().expect("whole seconds");
+    assert!(seconds >= 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_broker_is_away_senders_are_told_to_come_again_and_nothing_is_lost() {
     let cluster = Cluster::own();
-    let gateway = Gateway::start(&cluster).await;
-    let client = ttf_tests::http::client();
-    let send = async |id: &str| {
-        let event = json!({"event_name": "x", "event_type": "track", "user_id": "u", "event_id": id});
-        let request = client.post(format!("{}/api/v1/events", gateway.url)).json(&event);
-        request.timeout(PATIENCE).send().await.expect("the gateway answers")
-    };
-    assert_eq!(send("before").await.status(), 202);
-    cluster.own_kafka().expect("its own").stop_broker(1);
-    let refused = send("meanwhile").await;
-    assert_eq!(refused.status(), 503);
-    let seconds: u64 = refused.headers()["retry-after"].to_str().expect("text").parse().expect("whole seconds");
-    assert!(seconds >= 1);
-    let health: Value =
-        client.get(format!("{}/health", gateway.url)).send().await.expect("answers").json().await.expect("JSON");
+    let kafka = cluster.own_kafka().expect("its own");
+    let gateway = Gateway::start(&cluster, json!({ "kafka_ingress": { "enabled": false } })).await;
+    let sender = Sender::to(&gateway);
+    assert_eq!(sender.send("before").await.status(), 202);
+
+    kafka.stop_broker(1);
+    assert_comes_again(&sender.send("away").await);
+    let health = sender.client.get(format!("{}/health", gateway.url)).send().await.expect("answers");
+    let health: Value = health.json().await.expect("JSON");
     assert_eq!(health["status"], "degraded", "{health}");
-    cluster.own_kafka().expect("its own").start_broker(1);
-    wait::until("events are taken again", PATIENCE, || async {
-        let answer = send("meanwhile").await;
-        if answer.status() == 202 { Ok(()) } else { Err(format!("{}", answer.status())) }
-    })
-    .await;
+    kafka.start_broker(1);
+    sender.insist("away").await;
     let events = gateway.events();
-    for id in ["before", "meanwhile"] {
+    for id in ["before", "away"] {
         assert!(events.iter().any(|event| event["event_id"] == id), "{id} is in Kafka");
     }
+}
+
+const MIB: u64 = 1 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_broker_is_told_to_senders_before_memory_grows() {
+    const CONFIGS: &str = "kafka.admin.ConfigCommand";
+    const IN_FLIGHT: u64 = 8 * MIB;
+    /// Of each event; what a batch cannot be compressed to less than.
+    const PADDING: usize = 6_000;
+    let cluster = Cluster::own();
+    let kafka = cluster.own_kafka().expect("its own");
+    let settings = json!({
+        "kafka_ingress": { "enabled": false },
+        "limits": { "in_flight_bytes": format!("{}MiB", IN_FLIGHT / MIB), "batch_bytes": "1MiB", "body_bytes": "1MiB" },
+    });
+    let gateway = Gateway::start(&cluster, settings).await;
+    let sender = Arc::new(Sender::to(&gateway));
+    assert_eq!(sender.send("before").await.status(), 202);
+    let of_gateway = ["--alter", "--entity-type", "clients", "--entity-name", "ttf-gateway"];
+    kafka.tool(CONFIGS, &[&of_gateway[..], &["--add-config", "producer_byte_rate=100000"]].concat());
+
+    let before = gateway.process.memory("VmRSS");
+    let senders: Vec<_> = (0..16_u64)
+        .map(|number| {
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                let (mut taken, mut refused, mut bytes) = (BTreeSet::new(), 0, 0);
+                for round in 0..12_u64 {
+                    let ids: Vec<String> = (0..40).map(|part| format!("{number}-{round}-{part}")).collect();
+                    let event = |id: &String| {
+                        let padding = noise(number * 1_000 + round, PADDING);
+                        json!({"event_name": "x", "event_type": "track", "user_id": id, "event_id": id, "properties": { "padding": padding }})
+                    };
+                    let body = json!(ids.iter().map(event).collect::<Vec<_>>()).to_string();
+                    bytes += body.len() as u64;
+                    let request = sender.client.post(&sender.url).header("content-type", "application/json");
+                    let answer = request.body(body).timeout(PATIENCE).send().await.expect("the gateway answers");
+                    if answer.status() == 202 {
+                        taken.extend(ids);
+                    } else {
+                        let comes_again = answer.headers().contains_key("retry-after");
+                        assert!(comes_again && matches!(answer.status().as_u16(), 503 | 207), "{}", answer.status());
+                        refused += 1;
+                    }
+                }
+                (taken, refused, bytes)
+            })
+        })
+        .collect();
+    let (mut taken, mut refused, mut bytes) = (BTreeSet::new(), 0, 0);
+    for sender in senders {
+        let (of_sender, times, sent) = sender.await.expect("no sender fails");
+        taken.extend(of_sender);
+        refused += times;
+        bytes += sent;
+    }
+    let grown = gateway.process.memory("VmHWM").saturating_sub(before);
+    // Each byte in flight is there as the producer's copy, too; the rest is for connections, threads and the allocator.
+    let bound = 2 * IN_FLIGHT + 24 * MIB;
+    assert!(bytes > bound && refused > 0, "{bytes} bytes and {refused} refusals would not show");
+    assert!(grown < bound, "it has grown by {} MiB, allowed are {}", grown / MIB, bound / MIB);
+
+    kafka.tool(CONFIGS, &[&of_gateway[..], &["--delete-config", "producer_byte_rate"]].concat());
+    sender.insist("after").await;
+    let events = gateway.events();
+    let there: BTreeSet<&str> = events.iter().filter_map(|event| event["event_id"].as_str()).collect();
+    let lost = taken.iter().filter(|id| !there.contains(id.as_str())).count();
+    assert_eq!(lost, 0, "of {} that got a 2xx", taken.len());
+}
+
+/// Text that does not compress well.
+fn noise(seed: u64, length: usize) -> String {
+    let word = |at: u64| (seed * 1_000_003 + at).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31);
+    (0..length as u64 / 16).fold(String::new(), |mut text, at| {
+        write!(text, "{:016x}", word(at).wrapping_mul(0xD1B5_4A32_D192_ED03)).expect("a string takes it");
+        text
+    })
 }
 
 /// Events each producer sends.
@@ -166,7 +275,7 @@ const PRODUCED: usize = 300;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_any_producer_puts_on_the_raw_topic_comes_out_once_although_the_gateway_is_killed() {
     let cluster = Cluster::own();
-    let mut gateway = Gateway::start(&cluster).await;
+    let mut gateway = Gateway::start(&cluster, json!({})).await;
     let brokers = cluster.brokers.clone();
     let java = tokio::task::spawn_blocking({
         let brokers = brokers.clone();
