@@ -1,8 +1,7 @@
 //! What a connection hands its requests to: the router, and a way past it for the one request that is nearly all of them.
 //!
-//! Routing, and each layer around a route, costs an allocation or two and a copy of what the layer holds, for every
-//! request; together a fifth of what a single event costs. `POST /api/v1/events` has the same handler, metrics and
-//! answers here without them. Where pages may call (CORS), the router with its layers answers.
+//! Routing, and each layer around a route, costs allocations and a copy of what the layer holds, for every request.
+//! `POST /api/v1/events` has the same handler, metrics and answers here without them. Where pages may call (CORS), the router with its layers answers.
 
 use std::{convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
