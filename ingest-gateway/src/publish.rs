@@ -61,13 +61,14 @@ impl Outlet {
         for delivery in deliveries {
             fates.push(match delivery {
                 // A delivery that ended in the meantime is seen even when the deadline has passed.
-                Ok(mut delivery) => match timeout_at(deadline, &mut delivery).await {
-                    Ok(result) => result.map(drop).map_err(|error| refused(&error)),
-                    Err(_) => {
+                Ok(mut delivery) => {
+                    if let Ok(result) = timeout_at(deadline, &mut delivery).await {
+                        result.map(drop).map_err(|error| refused(&error))
+                    } else {
                         late.push(delivery);
                         Err(Unacknowledged::TimedOut)
                     }
-                },
+                }
                 Err(error) => Err(refused(&error)),
             });
         }

@@ -28,7 +28,7 @@ pub struct Elsewhere(watch::Receiver<()>);
 
 impl Elsewhere {
     /// Waits until the other request is over. It does so within its acknowledgement time-out.
-    pub async fn is_over(mut self) {
+    pub async fn ended(mut self) {
         // Nothing is ever sent: an error is what is waited for.
         let _ = self.0.changed().await;
     }

@@ -158,7 +158,7 @@ async fn settle(
         let mut asked = Vec::with_capacity(elsewhere.len());
         let mut identities = Vec::with_capacity(elsewhere.len());
         for (index, identity, other) in elsewhere {
-            other.is_over().await;
+            other.ended().await;
             asked.push(index);
             identities.push(identity);
         }
