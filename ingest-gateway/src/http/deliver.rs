@@ -53,12 +53,7 @@ enum Plan {
 /// Publishes accepted and rejected events alike, but for repeats of what was taken before.
 ///
 /// `reservation` is what the request holds of the bytes in flight, until the log has let go of its records.
-pub async fn publish(
-    gateway: &Gateway,
-    tenant: &str,
-    items: Vec<Item>,
-    reservation: Reservation,
-) -> Vec<EventResult> {
+pub async fn publish(gateway: &Gateway, tenant: &str, items: Vec<Item>, reservation: Reservation) -> Vec<EventResult> {
     let mut tally = Tally::open(&gateway.judge.metrics, tenant, SOURCE, items.len());
     let (mut plans, claims) = plans(gateway, &items).await;
     let mut records = Vec::with_capacity(items.len());
