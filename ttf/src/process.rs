@@ -104,9 +104,17 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
         let target = |journey: &JourneyDefinition| Millis(journey.total.target.millis());
         let of = |journey: &JourneyDefinition| ((journey.id.clone(), journey.version), target(journey));
         let targets = config.journeys.iter().map(of).collect();
-        sink_archiver::run(config.archive, config.retention, targets, log.clone(), codec.clone(), live_view.clone(), kit)
-            .await
-            .context("archiver")?;
+        sink_archiver::run(
+            config.archive,
+            config.retention,
+            targets,
+            log.clone(),
+            codec.clone(),
+            live_view.clone(),
+            kit,
+        )
+        .await
+        .context("archiver")?;
     }
     if roles.processor {
         let on_change = match dev {
