@@ -3,7 +3,7 @@
 pub mod args;
 pub mod retention;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{fmt::Write, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
@@ -138,11 +138,12 @@ fn describe(report: &DayReport) -> String {
         report.date, report.objects, report.rows, report.bytes, report.rows_compared, report.rows_beyond_topic
     );
     if report.rows_of_erased > 0 {
-        text += &format!(", {} are of people erased since", report.rows_of_erased);
+        let _ = write!(text, ", {} are of people erased since", report.rows_of_erased);
     }
     for finding in &report.findings {
         let fault = serde_json::to_value(finding.fault).unwrap_or_default();
-        text += &format!("\n    {}  {}: {}", fault.as_str().unwrap_or_default(), finding.place, finding.detail);
+        let fault = fault.as_str().unwrap_or_default();
+        let _ = write!(text, "\n    {fault}  {}: {}", finding.place, finding.detail);
     }
     text
 }

@@ -16,7 +16,7 @@ use service_kit::{Kit, config::Secret};
 use sink_archiver::{
     database::{self, Database},
     live_view,
-    privacy::access,
+    privacy::{access, certificate::Certificate},
 };
 use telemetry_schemas::EventTime;
 
@@ -54,7 +54,7 @@ pub async fn erase(args: EraseArgs) -> anyhow::Result<ExitCode> {
     let deadline = Instant::now() + patience.as_std();
     loop {
         let found = database.certificates(Some(&id)).await?.pop();
-        let is_complete = found.as_ref().is_some_and(sink_archiver::privacy::certificate::Certificate::is_complete);
+        let is_complete = found.as_ref().is_some_and(Certificate::is_complete);
         if is_complete || Instant::now() >= deadline {
             let shown = found.map_or(json!({"erasure_id": id, "status": "accepted"}), |found| found.to_json());
             output::line(serde_json::to_string_pretty(&shown)?)?;
@@ -68,16 +68,12 @@ pub async fn erase(args: EraseArgs) -> anyhow::Result<ExitCode> {
 pub async fn certificate(args: CertificateArgs) -> anyhow::Result<ExitCode> {
     let (_, database) = open(&args.config).await?;
     let found = database.certificates(args.erasure_id.as_deref()).await?;
-    match &args.erasure_id {
-        Some(id) => {
-            let found = found.first().with_context(|| format!("no store has carried out erasure {id} yet"))?;
-            output::line(serde_json::to_string_pretty(&found.to_json())?)?;
-        }
-        None => {
-            let open: Vec<Value> =
-                found.iter().map(sink_archiver::privacy::certificate::Certificate::to_json).collect();
-            output::line(serde_json::to_string_pretty(&open)?)?;
-        }
+    if let Some(id) = &args.erasure_id {
+        let found = found.first().with_context(|| format!("no store has carried out erasure {id} yet"))?;
+        output::line(serde_json::to_string_pretty(&found.to_json())?)?;
+    } else {
+        let open: Vec<Value> = found.iter().map(Certificate::to_json).collect();
+        output::line(serde_json::to_string_pretty(&open)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
