@@ -40,6 +40,7 @@ pub const OBJECTS_GROUP: &str = "ttf-archiver-objects";
 const DATABASE_CHECK: &str = "archive database";
 /// How long rows wait for company before they are written.
 const DATABASE_BATCH_INTERVAL: Duration = Duration::from_millis(200);
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_START: Duration = Duration::from_secs(2);
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -63,7 +64,7 @@ pub async fn run(
     kit.health().readiness(DATABASE_CHECK).set(false);
     let started = kit.clone();
     kit.spawn("archiver", async move {
-        if !wait_for_database(&*database, &config, &started).await? {
+        if !wait_for_database(&*database, &config, &log, &started).await? {
             return Ok(());
         }
         let sinks = [
@@ -115,12 +116,31 @@ async fn prepare(database: &dyn Database, config: &ArchiveConfig) -> Result<(), 
     database.open_ledger(config.erasure_key.as_ref().map(Secret::expose)).await
 }
 
-/// False when the process is to end before the database answered.
-async fn wait_for_database(database: &dyn Database, config: &ArchiveConfig, kit: &Kit) -> anyhow::Result<bool> {
+/// Makes sure that the database's offsets are those of this log.
+async fn follow(database: &dyn Database, log: &Arc<dyn Log>) -> Result<(), DatabaseError> {
+    let log = Arc::clone(log);
+    let asked = tokio::task::spawn_blocking(move || log.cluster_id(CLUSTER_TIMEOUT)).await;
+    let cluster_id = asked
+        .map_err(|error| DatabaseError::Fatal(error.to_string()))?
+        .map_err(|error| DatabaseError::Unavailable(format!("the log does not say which it is: {error}")))?;
+    database.follow(&cluster_id).await
+}
+
+/// False when the process is to end before the database and the log answered.
+async fn wait_for_database(
+    database: &dyn Database,
+    config: &ArchiveConfig,
+    log: &Arc<dyn Log>,
+    kit: &Kit,
+) -> anyhow::Result<bool> {
     let check = kit.health().check(DATABASE_CHECK);
     let shutdown = kit.shutdown();
     loop {
-        match prepare(database, config).await {
+        let prepared = match prepare(database, config).await {
+            Ok(()) => follow(database, log).await,
+            Err(error) => Err(error),
+        };
+        match prepared {
             Ok(()) => {
                 check.healthy();
                 kit.health().readiness(DATABASE_CHECK).set(true);

@@ -82,6 +82,10 @@ pub trait Database: Send + Sync + 'static {
     /// Refuses a configured key that is not the one the ledger was written with.
     async fn open_ledger(&self, configured: Option<&str>) -> Result<(), DatabaseError>;
 
+    /// Notes whose offsets it keeps. Refuses another cluster's log while it holds offsets: they count other records there,
+    /// and what lies before them would be passed over.
+    async fn follow(&self, cluster_id: &str) -> Result<(), DatabaseError>;
+
     /// Makes `owner` the owner of these partitions and tells the stored next offsets, in the same order; 0 where
     /// nothing was read yet.
     async fn claim(&self, owner: &str, partitions: &[TopicPartition]) -> Result<Vec<i64>, DatabaseError>;
@@ -174,6 +178,18 @@ pub fn open(config: &DatabaseConfig) -> Result<Arc<dyn Database>, DatabaseError>
         DatabaseConfig::Sqlite(sqlite) => Ok(Arc::new(Sqlite::open(&sqlite.path)?)),
         DatabaseConfig::Postgres(postgres) => Ok(Arc::new(Postgres::open(postgres)?)),
     }
+}
+
+/// Whether the log that is followed is the one to be read.
+fn same_cluster(followed: &str, cluster_id: &str) -> Result<(), DatabaseError> {
+    if followed == cluster_id {
+        return Ok(());
+    }
+    Err(DatabaseError::Fatal(format!(
+        "this archive follows the log of cluster `{followed}`, this is cluster `{cluster_id}`, and its offsets count other \
+         records; to go on with a new cluster empty the table sink_offsets and name another archive.s3.prefix (operations, \
+         \"All brokers are lost\")"
+    )))
 }
 
 /// Reads a record back from the JSON form the `journeys` queries make.

@@ -140,6 +140,20 @@ pub async fn another_owner_is_fenced(fixture: &dyn Fixture) {
     assert_eq!(everything(fixture).await, before, "the fenced batch is rolled back whole");
 }
 
+pub async fn the_log_of_another_cluster_is_refused_while_there_are_offsets(fixture: &dyn Fixture) {
+    let database = fixture.database();
+    database.follow("one").await.expect("the first");
+    let topics = Topics::of_users(2);
+    feed(&mut archiver(&database, "a"), &topics, 10).await;
+    database.follow("one").await.expect("the same");
+    let refused = database.follow("other").await.expect_err("its offsets count other records").to_string();
+    assert!(refused.contains("`one`") && refused.contains("`other`"), "{refused}");
+    fixture.execute("DELETE FROM sink_offsets").await;
+    database.follow("other").await.expect("a new beginning");
+    feed(&mut archiver(&database, "a"), &topics, 10).await;
+    database.follow("one").await.expect_err("the former one is another now");
+}
+
 pub async fn a_database_that_went_back_in_time_converges(fixture: &dyn Fixture) {
     let topics = Topics::of_users(3);
     let mut archiver = archiver(&fixture.database(), "a");
@@ -353,6 +367,7 @@ macro_rules! database_suite {
             records_in_any_order_end_in_the_same_journey,
             a_newer_generation_replaces_a_higher_revision,
             another_owner_is_fenced,
+            the_log_of_another_cluster_is_refused_while_there_are_offsets,
             a_database_that_went_back_in_time_converges,
             a_lost_answer_to_a_commit_writes_nothing_twice,
             an_erasure_removes_what_came_before_it,

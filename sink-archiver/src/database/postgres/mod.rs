@@ -28,6 +28,7 @@ use super::{
     Database, DatabaseError, Duty, Held, Maintained, Person, Resolved, Written,
     people::Missing,
     rows::{Batch, End, JourneyKey},
+    same_cluster,
 };
 use crate::{
     cohorts::rows::{CohortRows, Signups, Targets},
@@ -100,6 +101,12 @@ impl Database for Postgres {
         let key = ledger::open(&client, configured).await?;
         *self.ledger_key.write() = Some(key);
         Ok(())
+    }
+
+    async fn follow(&self, cluster_id: &str) -> Result<(), DatabaseError> {
+        let client = self.client().await?;
+        let row = client.query_one(include_str!("queries/follow.sql"), &[&cluster_id]).await;
+        same_cluster(row.map_err(|error| unavailable(&error))?.get(0), cluster_id)
     }
 
     async fn claim(&self, owner: &str, partitions: &[TopicPartition]) -> Result<Vec<i64>, DatabaseError> {

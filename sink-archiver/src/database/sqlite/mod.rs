@@ -27,6 +27,7 @@ use super::{
     Database, DatabaseError, Duty, Held, Maintained, Person, Resolved, Written,
     people::Missing,
     rows::{Batch, End, JourneyKey},
+    same_cluster,
 };
 use crate::{
     cohorts::rows::{CohortRows, Signups, Targets},
@@ -111,6 +112,19 @@ impl Database for Sqlite {
             let key = ledger::open(&shared.writer.lock(), configured.as_deref())?;
             *shared.ledger_key.write() = Some(key);
             Ok(())
+        })
+        .await
+    }
+
+    async fn follow(&self, cluster_id: &str) -> Result<(), DatabaseError> {
+        let cluster_id = cluster_id.to_owned();
+        self.blocking(move |shared| {
+            let followed = shared
+                .writer
+                .lock()
+                .query_row(include_str!("queries/follow.sql"), [&cluster_id], |row| row.get::<_, String>(0))
+                .map_err(|error| unavailable(&error))?;
+            same_cluster(&followed, &cluster_id)
         })
         .await
     }
