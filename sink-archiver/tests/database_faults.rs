@@ -183,8 +183,9 @@ async fn two_archivers_that_both_take_a_partition_for_theirs_write_it_once() {
     let expected = prepare(&cluster, &topics).await;
     // Two groups that know nothing of each other: each gives its member every partition.
     let logs = [log(), log()];
-    let running = [Running::start(&cluster, &logs[0], "30s").await, Running::start(&cluster, &logs[1], "30s").await];
+    // Both have everything before anybody reads: one that goes on where the other was must find that place.
     tokio::join!(publish(&logs[0], &topics), publish(&logs[1], &topics));
+    let running = [Running::start(&cluster, &logs[0], "30s").await, Running::start(&cluster, &logs[1], "30s").await];
     for log in &logs {
         converges(&cluster, log, &expected).await;
     }
