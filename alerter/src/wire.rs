@@ -61,6 +61,11 @@ impl Wire {
         self.codec.decode(bytes)
     }
 
+    /// A state's bytes, to be changed and written again: what a newer program wrote is refused.
+    pub fn decode_own<T: AvroMessage>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
+        self.codec.decode_own(bytes)
+    }
+
     /// The message's bytes.
     pub fn encode<T: AvroMessage>(&self, message: &T) -> Vec<u8> {
         self.codec.encode(message)

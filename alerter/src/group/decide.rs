@@ -330,5 +330,10 @@ pub fn repeat_at(group: &AlertState, timing: Timing) -> Option<EventTime> {
 
 /// Whether the receiver knows of whom this alert is about: a second level is not a second person.
 fn is_known(group: &AlertState, alert: &AlertInstance) -> bool {
-    group.alerts.iter().any(|other| other.told_at.is_some() && state::is_same_subject(&other.breach, &alert.breach))
+    // A told one is known by itself: a look at a big group does not compare each with each.
+    alert.told_at.is_some()
+        || group
+            .alerts
+            .iter()
+            .any(|other| other.told_at.is_some() && state::is_same_subject(&other.breach, &alert.breach))
 }

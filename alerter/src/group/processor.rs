@@ -18,7 +18,7 @@ use super::{
     history,
     open::OpenGroups,
     past,
-    state::{self, Applied, Group},
+    state::{self, Applied, Group, Room},
 };
 use crate::{
     metrics::AlerterMetrics,
@@ -106,10 +106,14 @@ impl GroupProcessor {
             Group::begin(key, labels, now)
         });
         let was_over = state::is_over(&known.kept);
-        match state::apply(&mut known.kept, breach, timing, now) {
+        let were_left_out = known.kept.left_out;
+        match state::apply(&mut known.kept, &mut known.room, breach, timing, now) {
             Applied::Taken => {}
             Applied::GroupFull => {
-                tracing::warn!(group = key, "the alert group is full; a breach is left out of it");
+                // Once, and not for each of a flood; the metric counts them all.
+                if were_left_out == 0 {
+                    tracing::warn!(group = key, "the alert group is full; breaches are left out of it and counted");
+                }
                 self.decided(Reason::GroupFull);
                 history::note(&mut known.kept, Reason::GroupFull, &[], "", now);
             }
@@ -171,6 +175,7 @@ impl GroupProcessor {
         };
         tracing::info!(group = key, action = ?command.action, "an operator acts on an alert group");
         let notifications = act::act(&mut group.kept, command, now);
+        group.room = Room::default();
         for sent in &notifications {
             tracing::debug!(
                 group = key,
@@ -195,6 +200,7 @@ impl GroupProcessor {
 
     fn end(&self, group: &mut Group, now: EventTime) {
         state::end(&mut group.kept, self.keeping.keep_history, now);
+        group.room = Room::default();
         group.ends = self.keeping.keep_history.0 == 0;
     }
 
@@ -230,6 +236,7 @@ impl GroupProcessor {
             forget_after: self.keeping.forget_after,
         };
         let flushed = state::flush(&mut group.kept, &receiver, terms, &self.mutes.read(), now);
+        group.room = Room::default();
         let (reason, detail) = (flushed.decision.reason, flushed.decision.detail);
         self.decided(reason);
         tracing::debug!(group = key, reason = reason.as_str(), detail, "decided about an alert group");

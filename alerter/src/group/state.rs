@@ -30,11 +30,29 @@ pub struct Group {
     pub pending: Vec<Output>,
     /// Nothing is left of it when this transaction ends.
     pub ends: bool,
+    /// How much room its alerts take.
+    pub room: Room,
+}
+
+/// How many bytes a group's alerts are, kept beside them: a flood asks for it with every breach. Unknown until it is
+/// asked for, and again after the alerts were changed elsewhere than in [`apply`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room(Option<usize>);
+
+impl Room {
+    fn taken(self, alerts: &[AlertInstance]) -> usize {
+        self.0.unwrap_or_else(|| alerts.iter().map(|alert| size(&alert.breach)).sum())
+    }
+
+    /// Notes that an alert took so many bytes, and takes so many now.
+    fn changed(&mut self, before: usize, after: usize) {
+        self.0 = self.0.map(|taken| taken + after - before);
+    }
 }
 
 impl Group {
     pub fn stored(kept: AlertState) -> Self {
-        Self { kept, due: false, pending: Vec::new(), ends: false }
+        Self { kept, due: false, pending: Vec::new(), ends: false, room: Room::default() }
     }
 
     /// A group without alerts. Its notifications are counted from the time it began, so that their ids differ from
@@ -77,19 +95,19 @@ pub enum Applied {
 }
 
 /// Takes a breach in and sees to it that the group is looked at.
-pub fn apply(group: &mut AlertState, breach: TtfBreach, timing: Timing, now: EventTime) -> Applied {
+pub fn apply(group: &mut AlertState, room: &mut Room, breach: TtfBreach, timing: Timing, now: EventTime) -> Applied {
     let wait = wait(&breach, timing, now);
     let known = group.alerts.iter().position(|alert| is_same_alert(&alert.breach, &breach));
     // Said again: nothing to look at the group for.
     if let Some(index) = known
         && group.alerts[index].breach.status == breach.status
     {
-        group.alerts[index].breach = breach;
+        replace(group, room, index, breach);
         return Applied::Taken;
     }
     match (known, breach.status) {
         (None, BreachStatus::Firing) => {
-            if !make_room(group, &breach) {
+            if !make_room(group, room, &breach) {
                 group.left_out += 1;
                 return Applied::GroupFull;
             }
@@ -97,19 +115,31 @@ pub fn apply(group: &mut AlertState, breach: TtfBreach, timing: Timing, now: Eve
                 // The look that was to come was to take the history away.
                 group.next_flush_at = None;
             }
+            room.changed(0, size(&breach));
             group.alerts.push(AlertInstance { breach, received_at: now, told_at: None });
         }
-        // The end of something nothing is known of.
-        (None, _) => return Applied::Taken,
-        (Some(index), BreachStatus::Firing) => group.alerts[index].breach = breach,
-        (Some(index), _) if group.alerts[index].told_at.is_some() => group.alerts[index].breach = breach,
+        // The end of something nothing is known of: of one that was left out, when some were.
+        (None, _) => {
+            group.left_out = (group.left_out - 1).max(0);
+            return Applied::Taken;
+        }
+        (Some(index), BreachStatus::Firing) => replace(group, room, index, breach),
+        (Some(index), _) if group.alerts[index].told_at.is_some() => replace(group, room, index, breach),
         // Fired and over before anybody was told.
         (Some(index), _) => {
-            group.alerts.remove(index);
+            let gone = group.alerts.remove(index);
+            room.changed(size(&gone.breach), 0);
         }
     }
     schedule(group, wait, timing, now);
     Applied::Taken
+}
+
+/// Says anew what is known of an alert.
+fn replace(group: &mut AlertState, room: &mut Room, index: usize, breach: TtfBreach) {
+    let after = size(&breach);
+    let was = std::mem::replace(&mut group.alerts[index].breach, breach);
+    room.changed(size(&was), after);
 }
 
 /// How long a change waits for others that belong with it. While a backlog is worked off, what was found later may
@@ -285,7 +315,8 @@ pub fn forget_at(group: &AlertState, forget_after: Millis) -> Option<EventTime> 
 
 /// Whether both are about one attempt of one user, or are one alert that is no user's.
 pub fn is_same_subject(a: &TtfBreach, b: &TtfBreach) -> bool {
-    (&a.tenant, &a.journey, &a.user_id, &a.attempt) == (&b.tenant, &b.journey, &b.user_id, &b.attempt)
+    // What differs most often goes first: a flood compares each breach with all of its group.
+    (&a.user_id, &a.attempt, &a.journey, &a.tenant) == (&b.user_id, &b.attempt, &b.journey, &b.tenant)
         && a.labels == b.labels
 }
 
@@ -294,8 +325,9 @@ fn is_same_alert(a: &TtfBreach, b: &TtfBreach) -> bool {
 }
 
 /// Makes room for one more alert: what is over goes first, then what is of a lower level.
-fn make_room(group: &mut AlertState, breach: &TtfBreach) -> bool {
-    let mut bytes: usize = group.alerts.iter().map(|alert| size(&alert.breach)).sum();
+fn make_room(group: &mut AlertState, room: &mut Room, breach: &TtfBreach) -> bool {
+    let mut bytes = room.taken(&group.alerts);
+    room.0 = Some(bytes);
     let needed = size(breach);
     while bytes + needed > MAX_GROUP_BYTES {
         let dispensable =
@@ -311,6 +343,7 @@ fn make_room(group: &mut AlertState, breach: &TtfBreach) -> bool {
         let gone = group.alerts.remove(index).breach;
         group.left_out += i64::from(gone.status == BreachStatus::Firing);
         bytes -= size(&gone);
+        room.0 = Some(bytes);
     }
     true
 }

@@ -170,6 +170,7 @@ impl Messages {
         let renderer = Renderer { templates: &self.templates, naming: &self.naming };
         let mut facts = Facts::new(notification, &self.naming, repeat);
         renderer.complete(&mut facts)?;
+        let values = Renderer::values(&facts);
         Ok(Message {
             notification_id: notification.notification_id.clone(),
             group_key: notification.group_key.clone(),
@@ -182,13 +183,13 @@ impl Messages {
             group_labels: self.group_labels(notification),
             external_url: self.external_url.clone(),
             created_at: notification.created_at,
-            alerts: renderer.alerts(notification, &facts)?,
+            alerts: renderer.alerts(notification, &facts, &values)?,
             left_out: usize::try_from(notification.left_out).unwrap_or_default(),
-            people: renderer.people(&facts)?,
-            line: self.templates.render("line.jinja", &facts)?,
-            headline: self.templates.render("pagerduty_summary.jinja", &facts)?,
-            slack: renderer.slack(&facts)?,
-            email: renderer.email(&facts)?,
+            people: renderer.people(&facts, &values)?,
+            line: self.templates.render("line.jinja", &values)?,
+            headline: self.templates.render("pagerduty_summary.jinja", &values)?,
+            slack: renderer.slack(&facts, &values)?,
+            email: renderer.email(&values)?,
             is_actionable: true,
         })
     }

@@ -57,10 +57,15 @@ impl Renderer<'_> {
         Ok(())
     }
 
-    pub fn people(&self, facts: &Facts) -> Result<Vec<Person>, TemplateError> {
+    /// The facts as templates see them, made once: a group of a thousand is too much to be copied for each of them.
+    pub fn values(facts: &Facts) -> Value {
+        Value::from_serialize(facts)
+    }
+
+    pub fn people(&self, facts: &Facts, values: &Value) -> Result<Vec<Person>, TemplateError> {
         let person = |person: &PersonFacts| {
             Ok(Person {
-                slack: self.templates.render("slack_person.jinja", context! { person, facts })?,
+                slack: self.templates.render("slack_person.jinja", context! { person, facts => values })?,
                 journey_url: person.journey_url.clone(),
                 runbook_url: person.runbook_url.clone(),
                 stage: person.stage.clone(),
@@ -71,37 +76,42 @@ impl Renderer<'_> {
         facts.people.iter().map(person).collect()
     }
 
-    pub fn slack(&self, facts: &Facts) -> Result<SlackTexts, TemplateError> {
+    pub fn slack(&self, facts: &Facts, values: &Value) -> Result<SlackTexts, TemplateError> {
         Ok(SlackTexts {
-            title: self.templates.render("slack_title.jinja", facts)?,
-            overview: if facts.late > 1 { Some(self.templates.render("slack_overview.jinja", facts)?) } else { None },
-            footer: self.templates.render("slack_footer.jinja", facts)?,
-            fallback: self.templates.render("slack_fallback.jinja", facts)?,
-            update: self.templates.render("slack_update.jinja", facts)?,
+            title: self.templates.render("slack_title.jinja", values)?,
+            overview: if facts.late > 1 { Some(self.templates.render("slack_overview.jinja", values)?) } else { None },
+            footer: self.templates.render("slack_footer.jinja", values)?,
+            fallback: self.templates.render("slack_fallback.jinja", values)?,
+            update: self.templates.render("slack_update.jinja", values)?,
         })
     }
 
-    pub fn email(&self, facts: &Facts) -> Result<EmailTexts, TemplateError> {
+    pub fn email(&self, values: &Value) -> Result<EmailTexts, TemplateError> {
         Ok(EmailTexts {
             subject: self
                 .templates
-                .render("email_subject.jinja", facts)?
+                .render("email_subject.jinja", values)?
                 .split_whitespace()
                 .collect::<Vec<_>>()
                 .join(" "),
-            text: self.templates.render("email_text.jinja", facts)?,
-            html: self.templates.render("email_html.jinja", facts)?,
+            text: self.templates.render("email_text.jinja", values)?,
+            html: self.templates.render("email_html.jinja", values)?,
         })
     }
 
-    pub fn alerts(&self, notification: &Notification, facts: &Facts) -> Result<Vec<Alert>, TemplateError> {
-        notification.alerts.iter().map(|breach| self.alert(breach, facts)).collect()
+    pub fn alerts(
+        &self,
+        notification: &Notification,
+        facts: &Facts,
+        values: &Value,
+    ) -> Result<Vec<Alert>, TemplateError> {
+        notification.alerts.iter().map(|breach| self.alert(breach, facts, values)).collect()
     }
 
-    fn alert(&self, breach: &TtfBreach, facts: &Facts) -> Result<Alert, TemplateError> {
+    fn alert(&self, breach: &TtfBreach, facts: &Facts, values: &Value) -> Result<Alert, TemplateError> {
         let mut person = facts.person(breach, self.naming);
         self.link(facts, &mut person)?;
-        let values = context! { person => &person, facts };
+        let values = context! { person => &person, facts => values };
         let mut annotations = Labels::from([
             ("summary".to_owned(), self.templates.render("summary.jinja", &values)?),
             ("description".to_owned(), self.templates.render("description.jinja", &values)?),

@@ -14,10 +14,9 @@ use super::{
 };
 use crate::testing::breach;
 
-/// A build without optimisation writes the state of a group about fifty times slower.
-#[allow(non_snake_case)]
-fn USERS() -> usize { std::env::var("USERS").unwrap().parse().unwrap() }
-fn tenants() -> usize { std::env::var("TENANTS").unwrap().parse().unwrap() }
+const USERS: usize = 50_000;
+/// Each is a group, and the receiver takes one message in 600 ms.
+const TENANTS: usize = 20;
 /// In a debug build on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -60,12 +59,12 @@ receivers: [{{ name: team, pagerduty: {{ routing_key: 0123456789abcdef0123456789
     let before = memory();
     let began = Instant::now();
     let mut last = None;
-    for user in 0..USERS() {
+    for user in 0..USERS {
         let now = EventTime(service_kit::clock::now_ms());
         let breach = breach(&format!("u-{user}"), Warning);
         let shift = now.since(breach.detected_at);
         let breach = TtfBreach {
-            tenant: format!("t-{}", user % tenants()),
+            tenant: format!("t-{}", user % TENANTS),
             signup_at: breach.signup_at.plus(shift),
             due_at: breach.due_at.plus(shift),
             detected_at: now,
@@ -83,25 +82,27 @@ receivers: [{{ name: team, pagerduty: {{ routing_key: 0123456789abcdef0123456789
     }
     last.expect("there are some").await.expect("it is written");
     let mut most = memory();
-    while told(&fake) < USERS() {
+    while told(&fake) < USERS {
         most = most.max(memory());
         let routed = metric(&running, r#"ttf_alert_breaches_total{outcome="routed"}"#);
         assert!(
             began.elapsed() < PATIENCE,
-            "{} of {} told, {} routed, {} messages",
-            told(&fake),USERS(), routed,
+            "{} of {USERS} told, {routed} routed, {} messages",
+            told(&fake),
             fake.accepted().len()
         );
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    assert_eq!(told(&fake), USERS(), "each is counted once");
-    assert_eq!(metric(&running, r#"ttf_alert_breaches_total{outcome="routed"}"#), USERS());
+    assert_eq!(told(&fake), USERS, "each is counted once");
+    assert_eq!(metric(&running, r#"ttf_alert_breaches_total{outcome="routed"}"#), USERS);
     // The fake fails the test for more than 120 events in a minute.
     let messages = fake.accepted().len();
-    assert!(messages <= 6 * tenants(), "{messages} messages");
+    assert!(messages <= 6 * TENANTS, "{messages} messages");
+    let took = began.elapsed();
     let growth = most.saturating_sub(before) / 1_024;
-    // The log itself is in memory here, with each state of each group.
-    assert!(growth < 250, "{growth} MiB");
-    println!("{messages} messages in {:?}, {growth} MiB", began.elapsed());
+    // The log and what the receiver has got are in memory here, too; the rest is the listed alerts: decoded, waiting and
+    // in words. What a group lists is bounded.
+    assert!(growth < 450, "{growth} MiB");
+    println!("{messages} messages in {took:?}, {growth} MiB");
     running.stop().await;
 }

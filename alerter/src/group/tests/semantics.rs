@@ -383,6 +383,44 @@ fn a_group_stays_within_a_records_size() {
 }
 
 #[test]
+fn the_end_of_what_was_left_out_is_counted() {
+    let mut drive = Drive::new("route: { group_by: [journey] }");
+    let filler = BTreeMap::from([("s".to_owned(), "x".repeat(60_000))]);
+    let big = |user: &str| TtfBreach { segments: filler.clone(), ..breach(user, Warning) };
+    drive.transaction((0..10).map(|index| big(&format!("u-{index}"))).collect());
+    let left_out = |drive: &Drive| drive.groups.values().next().expect("one group").kept.left_out;
+    assert_eq!(left_out(&drive), 2);
+    drive.take(resolved("u-9", Warning));
+    assert_eq!(left_out(&drive), 1);
+    drive.take(resolved("u-0", Warning));
+    assert_eq!(left_out(&drive), 1, "that one was not left out");
+}
+
+#[test]
+fn the_room_alerts_take_is_counted_along_with_them() {
+    let mut drive = Drive::new("route: { group_by: [journey] }");
+    let big = |user: &str, size: usize| TtfBreach {
+        segments: BTreeMap::from([("s".to_owned(), "x".repeat(size))]),
+        ..breach(user, Warning)
+    };
+    drive.transaction(vec![big("u-0", 200_000), big("u-1", 200_000), big("u-2", 200_000)]);
+    let listed = |drive: &Drive| drive.groups.values().next().expect("one group").kept.alerts.len();
+    assert_eq!(listed(&drive), 2);
+    // Said again in fewer words, and gone before anybody heard of it: both make room.
+    drive.transaction(vec![big("u-0", 10), big("u-3", 200_000), big("u-4", 200_000)]);
+    assert_eq!(listed(&drive), 3);
+    drive.transaction(vec![resolved("u-1", Warning), big("u-5", 200_000), big("u-6", 200_000)]);
+    assert_eq!(listed(&drive), 3);
+    // What was told and is over makes room after everybody has heard of it.
+    drive.wait(10);
+    drive.take(resolved("u-3", Warning));
+    drive.take(resolved("u-5", Warning));
+    drive.wait(400);
+    drive.transaction(vec![big("u-7", 200_000), big("u-8", 200_000), big("u-9", 200_000)]);
+    assert_eq!(listed(&drive), 3);
+}
+
+#[test]
 fn open_groups_are_counted_by_level() {
     let mut drive = Drive::new("");
     drive.take(breach("u-1", Warning));
