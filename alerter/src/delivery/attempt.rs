@@ -85,10 +85,10 @@ impl Attempt {
                 "the log does not take the record of a try; it is made all the same"
             );
         }
-        fail::fail_point!("delivery::before_send");
+        fail::fail_point!(&format!("delivery::before_send::{}", self.line.name));
         match self.send(&message, &mut receipt, is_over).await {
             Ok(()) => {
-                fail::fail_point!("delivery::taken");
+                fail::fail_point!(&format!("delivery::taken::{}", self.line.name));
                 self.settle(receipt).await;
                 Outcome::Delivered
             }

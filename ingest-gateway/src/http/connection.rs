@@ -61,6 +61,9 @@ const TAKEN_BACK: usize = 100;
 /// ... and so many that are not even begun yet are a breach of the protocol.
 const UNBEGUN_RESETS: usize = 20;
 
+/// Once we are to end, a connection that was opened before has so long to say its first bytes.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// A peer that does not answer a ping within this time is gone.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -108,13 +111,13 @@ impl Protocols {
         let limit = self.limits.header_timeout;
         let Some(acceptor) = acceptor else {
             let (mut read, write) = stream.into_split();
-            let Ok(Ok((first, is_http2))) = tokio::time::timeout(limit, first_bytes(&mut read)).await else {
+            let Some((first, is_http2)) = opened(first_bytes(&mut read), limit, &shutdown).await else {
                 return Ok(());
             };
             let stream = tokio::io::join(Cursor::new(first).chain(read), write);
             return self.speak(is_http2, stream, peer, watcher, shutdown).await;
         };
-        let Ok(Ok(stream)) = tokio::time::timeout(limit, acceptor.accept(stream)).await else {
+        let Some(stream) = opened(acceptor.accept(stream), limit, &shutdown).await else {
             return Ok(());
         };
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
@@ -150,6 +153,23 @@ impl Protocols {
         // Whoever waits for the connections to end waits for this one, too.
         drop(watcher);
         ended
+    }
+}
+
+/// What a connection begins with; `None` when it does not come within `limit`, or soon after we are told to end: whoever
+/// has said nothing yet must not hold that up.
+async fn opened<T>(
+    opening: impl Future<Output = io::Result<T>>,
+    limit: Duration,
+    shutdown: &CancellationToken,
+) -> Option<T> {
+    let farewell = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(FAREWELL).await;
+    };
+    tokio::select! {
+        opened = tokio::time::timeout(limit, opening) => opened.ok()?.ok(),
+        () = farewell => None,
     }
 }
 

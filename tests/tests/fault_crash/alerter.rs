@@ -66,7 +66,8 @@ impl Alerting {
             }),
         );
         let armed = self.folder.path().join("armed");
-        let faults = format!("{point}=kill@{}", armed.display());
+        // Of our receiver: what other suites have left on the topics is delivered to the other one meanwhile.
+        let faults = format!("{point}::{name}=kill@{}", armed.display());
         let arguments = ["alerter", "--config", path(&config)];
         let env = [("TTF_FAULTS", faults.as_str())];
         let mut process = Ttf::start_with("alerter", self.folder.path(), &arguments, &env);

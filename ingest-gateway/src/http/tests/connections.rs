@@ -100,6 +100,16 @@ async fn a_request_that_is_in_is_answered_before_the_end() {
 }
 
 #[tokio::test]
+async fn who_has_said_nothing_yet_does_not_hold_up_the_end() {
+    let gateway = start().await;
+    let silent = std::net::TcpStream::connect(gateway.address).unwrap();
+    super::harness::eventually("it is accepted", || gateway.metric("ttf_gateway_connections", &[]) >= 1).await;
+    gateway.kit.shutdown().cancel();
+    gateway.kit.join(Duration::from_secs(4)).await.unwrap();
+    drop(silent);
+}
+
+#[tokio::test]
 async fn paths_and_methods_that_do_not_exist_say_so() {
     let gateway = start().await;
     let (status, missing) = answer(gateway.get("/api/v1/event").await).await;
