@@ -83,12 +83,7 @@ impl Codec {
     /// The message in `bytes`, to be changed and written again: one that a newer program wrote is refused, or what this
     /// program does not know of it would be lost.
     pub fn decode_own<T: AvroMessage>(&self, bytes: &[u8]) -> Result<T, DecodeError> {
-        if let (Frame::Confluent { schema_id, .. }, Some(registry)) = (framing::parse(bytes)?, &self.registry)
-            && registry.schema_of(schema_id)?.is_newer()
-        {
-            return Err(DecodeError::Newer { message: T::NAME });
-        }
-        self.decode(bytes).map_err(|error| match error {
+        self.read::<T, T>(bytes, Purpose::ToChange).map_err(|error| match error {
             DecodeError::UnknownFingerprint { message, .. } => DecodeError::Newer { message },
             error => error,
         })
@@ -97,6 +92,14 @@ impl Codec {
     /// Decodes only what `V` asks for of a message `T`: any subset of its fields, borrowing strings from `bytes`
     /// where `V` does. For readers that need few fields of many records.
     pub fn decode_view<'de, T: AvroMessage, V: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<V, DecodeError> {
+        self.read::<T, V>(bytes, Purpose::ToLookAt)
+    }
+
+    fn read<'de, T: AvroMessage, V: Deserialize<'de>>(
+        &self,
+        bytes: &'de [u8],
+        purpose: Purpose,
+    ) -> Result<V, DecodeError> {
         match framing::parse(bytes)? {
             Frame::SingleObject { fingerprint, datum } => {
                 let schema = T::TYPE
@@ -116,10 +119,21 @@ impl Codec {
                         detail: format!("schema id {schema_id} is that of {}", writer.full_name),
                     });
                 }
+                if writer.is_newer() && matches!(purpose, Purpose::ToChange) {
+                    return Err(DecodeError::Newer { message: T::NAME });
+                }
                 decode_datum(T::TYPE, datum, &writer.schema)
             }
         }
     }
+}
+
+/// What a message is read for.
+#[derive(Debug, Clone, Copy)]
+enum Purpose {
+    ToLookAt,
+    /// It is written again, so nothing of it may be unknown.
+    ToChange,
 }
 
 fn decode_datum<'de, V: Deserialize<'de>>(
