@@ -32,8 +32,11 @@ if [ "${1:-}" = client ]; then
   exec "$peers/bin/python" bench/client.py "${@:2}"
 fi
 
-if [ "${1:-}" = database ]; then
-  cargo build --release --locked -p sink-archiver --example database_speed
+# An example of the archiver's, on a PostgreSQL of its own.
+archiver_on_postgres() {
+  local example=$1
+  shift
+  cargo build --release --locked -p sink-archiver --example "$example"
   folder=$(mktemp -d "${TMPDIR:-/tmp}/ttf-bench-XXXXXX")
   chmod 755 "$folder"
   export TTF_SERVICES_DIR=$folder/services
@@ -41,22 +44,17 @@ if [ "${1:-}" = database ]; then
   scripts/services/services.sh up postgres
   # shellcheck disable=SC1091
   . "$TTF_SERVICES_DIR/env"
-  "$CARGO_TARGET_DIR/release/examples/database_speed" "${BENCH_EVENTS:-200000}" "${BENCH_RATE:-2000}" "${BENCH_STEADY_SECONDS:-20}"
-  exit
-fi
+  "$CARGO_TARGET_DIR/release/examples/$example" "$@"
+}
 
-if [ "${1:-}" = archive ]; then
-  cargo build --release --locked -p sink-archiver --example archive_speed
-  folder=$(mktemp -d "${TMPDIR:-/tmp}/ttf-bench-XXXXXX")
-  chmod 755 "$folder"
-  export TTF_SERVICES_DIR=$folder/services
-  trap 'scripts/services/services.sh down; rm -rf "$folder"' EXIT
-  scripts/services/services.sh up postgres
-  # shellcheck disable=SC1091
-  . "$TTF_SERVICES_DIR/env"
-  "$CARGO_TARGET_DIR/release/examples/archive_speed" "${BENCH_EVENTS:-200000}" "${BENCH_USERS:-1000000}"
-  exit
-fi
+case ${1:-} in
+  database)
+    archiver_on_postgres database_speed "${BENCH_EVENTS:-200000}" "${BENCH_RATE:-2000}" "${BENCH_STEADY_SECONDS:-20}"
+    exit ;;
+  archive)
+    archiver_on_postgres archive_speed "${BENCH_EVENTS:-200000}" "${BENCH_USERS:-1000000}"
+    exit ;;
+esac
 
 if [ "${1:-}" = alerter ]; then
   cargo build --release --locked -p alerter --example alerter_speed
