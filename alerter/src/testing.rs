@@ -1,16 +1,12 @@
 //! What the tests of this crate have in common.
 
-use std::collections::BTreeMap;
-
 use service_kit::config::{ConfigError, Sources, load_section};
-use telemetry_schemas::{BreachKind, BreachLevel, BreachReason, BreachStatus, EventTime, Millis, TtfBreach};
+use telemetry_schemas::{BreachLevel, BreachReason, BreachStatus, TtfBreach};
 
-use crate::config::AlerterConfig;
+pub use crate::message::sample::NOW;
+use crate::{config::AlerterConfig, message::sample};
 
 const DEFAULTS: &str = include_str!("../../config/telemetry.yaml");
-
-/// 2026-01-31T09:30:00Z
-pub const NOW: EventTime = EventTime(1_769_851_800_000);
 
 /// The defaults with this section `alerter` over them.
 pub fn load(section: &str) -> Result<AlerterConfig, ConfigError> {
@@ -27,35 +23,7 @@ pub fn config(section: &str) -> AlerterConfig {
 
 /// A firing breach of the default journey, detected now.
 pub fn breach(user: &str, level: BreachLevel) -> TtfBreach {
-    let minutes = match level {
-        BreachLevel::Warning | BreachLevel::Unknown => 75,
-        BreachLevel::Critical => 120,
-        BreachLevel::Escalation => 180,
-    };
-    let due_at = NOW.plus(Millis::from_secs(-65));
-    TtfBreach {
-        breach_id: format!("{user}-{}-firing", level.as_str()),
-        tenant: "acme".to_owned(),
-        journey: "onboarding".to_owned(),
-        user_id: user.to_owned(),
-        attempt: String::new(),
-        kind: BreachKind::Deadline,
-        level,
-        threshold_ms: Millis::from_minutes(minutes),
-        status: BreachStatus::Firing,
-        reason: None,
-        signup_at: due_at.plus(Millis::from_minutes(-minutes)),
-        due_at,
-        detected_at: NOW,
-        late: false,
-        current_stage: Some("first_agent_to_first_workflow".to_owned()),
-        segments: BTreeMap::from([("channel".to_owned(), "ads".to_owned()), ("plan".to_owned(), "team".to_owned())]),
-        record_revision: 4,
-        experiments: BTreeMap::new(),
-        release: None,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-    }
+    TtfBreach { breach_id: format!("{user}-{}-firing", level.as_str()), ..sample::breach(user, level) }
 }
 
 /// The end of that breach.

@@ -3,11 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Deserialize;
-use service_kit::config::{KeyConfig, KeyHash, KeyScope, RateLimits, Sources, TenantConfig, TenantsConfig};
+use service_kit::{
+    Metrics,
+    config::{KeyConfig, KeyHash, KeyScope, RateLimits, Sources, TenantConfig, TenantsConfig},
+};
 use sha2::{Digest, Sha256};
+use telemetry_schemas::time::Millis;
 
 use crate::{
     GatewayConfig, PlanConfig, PrivacyConfig,
+    app_metrics::AppMetrics,
+    judge::Judge,
     metrics::EventMetrics,
     privacy::{Milestones, Policies, Treatment},
 };
@@ -64,4 +70,20 @@ pub fn tenants() -> TenantsConfig {
     };
     let default = TenantConfig::default();
     [("default".to_owned(), default), ("acme".to_owned(), acme)].into_iter().collect()
+}
+
+/// Judges by the default limits and policies, for [`tenants`].
+pub fn judge(metrics: &Metrics) -> Judge {
+    let tenants = Arc::new(tenants());
+    let events = EventMetrics::new(metrics, tenants.clone());
+    Judge {
+        event_bytes: 32 * 1024,
+        max_skew: Millis(300_000),
+        max_future: Millis(86_400_000),
+        tenants,
+        plans: Arc::default(),
+        treatment: treatment(events.clone()),
+        metrics: events,
+        app_metrics: AppMetrics::new(metrics, &gateway_config().app_metrics),
+    }
 }

@@ -6,7 +6,7 @@
 mod facts;
 mod internal;
 mod render;
-mod sample;
+pub(crate) mod sample;
 mod templates;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use telemetry_schemas::{
 use crate::route;
 
 /// 2026-01-31T09:30:00Z
-const NOW: EventTime = EventTime(1_769_851_800_000);
+pub const NOW: EventTime = EventTime(1_769_851_800_000);
 
 /// One notification of every kind.
 pub fn samples() -> Vec<Notification> {

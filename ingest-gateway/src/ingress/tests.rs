@@ -12,31 +12,12 @@ use stream_runtime::log::{
     Cleanup, Headers, Isolation, Log, NewRecord, NoHeaders, Position, Record, RecordRef, TopicPartition, TopicSpec,
     embedded::EmbeddedLog,
 };
-use telemetry_schemas::{Codec, event::Event, rejected::RejectedEvent, time::Millis, topics};
+use telemetry_schemas::{Codec, event::Event, rejected::RejectedEvent, topics};
 
 use super::*;
-use crate::{
-    app_metrics::AppMetrics,
-    metrics::{DedupMetrics, EventMetrics},
-    testing,
-};
+use crate::{metrics::DedupMetrics, testing};
 
 const DEADLINE: Duration = Duration::from_secs(20);
-
-fn judge(kit: &Kit) -> Judge {
-    let tenants = Arc::new(testing::tenants());
-    let metrics = EventMetrics::new(kit.metrics(), tenants.clone());
-    Judge {
-        event_bytes: 32 * 1024,
-        max_skew: Millis(300_000),
-        max_future: Millis(86_400_000),
-        tenants,
-        plans: Arc::default(),
-        treatment: testing::treatment(metrics.clone()),
-        metrics,
-        app_metrics: AppMetrics::new(kit.metrics(), &testing::gateway_config().app_metrics),
-    }
-}
 
 fn dedup(kit: &Kit) -> Dedup {
     Dedup::new(&testing::gateway_config().dedup, None, DedupMetrics::new(kit.metrics())).unwrap()
@@ -50,7 +31,7 @@ fn intake(kit: &Kit) -> RawIntake {
     RawIntake {
         runtime: RUNTIME.handle().clone(),
         tenant: "acme".to_owned(),
-        judge: judge(kit),
+        judge: testing::judge(kit.metrics()),
         records: Records::new(Codec::without_registry()),
         adapter: Adapter { dialect: Dialect::CloudEvents, names: Arc::default(), own_key: None },
         dedup: dedup(kit),
@@ -253,7 +234,7 @@ async fn raw_records_arrive_as_events_through_the_transaction() {
     config.commit_interval = service_kit::config::HumanDuration::from_millis(20);
     let ingress = Ingress {
         config,
-        judge: judge(&kit),
+        judge: testing::judge(kit.metrics()),
         records: Records::new(Codec::without_registry()),
         names: Arc::default(),
         dedup: dedup(&kit),

@@ -5,18 +5,13 @@ use std::{process::Command, sync::Arc, thread};
 
 use bytes::Bytes;
 use service_kit::Kit;
-use telemetry_schemas::{
-    Codec,
-    time::{EventTime, Millis},
-};
+use telemetry_schemas::{Codec, time::EventTime};
 
 use super::malformed::{SmallRandom, mangled};
 use crate::{
     adapters::{Adapter, Dialect, mixpanel, posthog, segment},
-    app_metrics::AppMetrics,
     batch::{self, Form, RawEvent, Unreadable},
     judge::{Judge, Judged, Reception},
-    metrics::EventMetrics,
     outcome::{Outcome, Tally},
     records::Records,
     testing,
@@ -37,19 +32,7 @@ struct Bench {
 }
 
 fn bench(kit: &Kit) -> Bench {
-    let tenants = Arc::new(testing::tenants());
-    let metrics = EventMetrics::new(kit.metrics(), tenants.clone());
-    let judge = Judge {
-        event_bytes: 32 * 1024,
-        max_skew: Millis(300_000),
-        max_future: Millis(86_400_000),
-        tenants,
-        plans: Arc::default(),
-        treatment: testing::treatment(metrics.clone()),
-        metrics,
-        app_metrics: AppMetrics::new(kit.metrics(), &testing::gateway_config().app_metrics),
-    };
-    Bench { judge, records: Records::new(Codec::without_registry()) }
+    Bench { judge: testing::judge(kit.metrics()), records: Records::new(Codec::without_registry()) }
 }
 
 impl Bench {
