@@ -19,7 +19,8 @@ scripts/services/services.sh up
 . "$TTF_SERVICES_DIR/env"
 TTF_TEST_BIN=$CARGO_TARGET_DIR/debug/ttf
 export TTF_TEST_BIN
-cargo test --locked --workspace "${features[@]}" "$@"
+# All suites, also after a red one: one run shows everything that is broken.
+cargo test --locked --workspace "${features[@]}" --no-fail-fast "$@"
 # A filter is one for the Rust suites.
 if [ $# = 0 ]; then
   scripts/test-python.sh
