@@ -15,6 +15,7 @@ use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
+use service_kit::config::HumanDuration;
 use sink_archiver::{
     cohorts::curve::{Curve, Observation},
     database::{Database, Sqlite},
@@ -84,6 +85,53 @@ fn the_estimates_are_those_of_lifelines() {
         }
     }
     assert!(undefined < 20, "{undefined} scores were not given");
+}
+
+/// `1h30m` in milliseconds.
+fn duration(text: &str) -> i64 {
+    text.parse::<HumanDuration>().expect("a duration").millis()
+}
+
+/// With at most one decimal.
+fn rounded(number: f64) -> String {
+    let text = format!("{number:.1}");
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+}
+
+#[test]
+fn the_cohorts_of_the_page_are_right() {
+    let page = include_str!("../../docs/ttf-metrics.md");
+    let blocks: Vec<_> = page.split("```cohort\n").skip(1).collect();
+    assert!(!blocks.is_empty(), "the page has no example of a cohort");
+    for block in blocks {
+        let (block, _) = block.split_once("```").expect("every block is closed");
+        let (signups, printed) = block.split_once("---\n").expect("signups, then what comes of them");
+        let observations: Vec<_> = signups
+            .lines()
+            .map(|line| {
+                let (became, at) = line.split_once(' ').expect("what became of a signup, and when");
+                assert!(["completed", "open"].contains(&became), "`{became}` is neither completed nor open");
+                Observation { time: duration(at) as f64, completed: became == "completed" }
+            })
+            .collect();
+        let curve = Curve::of(observations.clone()).expect("somebody");
+        let quantile = |p: f64| curve.quantile(p).expect("the curve gets there");
+        for line in printed.lines() {
+            let (of, value) = line.rsplit_once(' ').expect("a figure and its value");
+            match of {
+                "median" => assert_eq!(quantile(0.5), duration(value) as f64, "{line}"),
+                "p90" => assert_eq!(quantile(0.9), duration(value) as f64, "{line}"),
+                "E =" => assert_eq!(rounded(curve.efficiency(TARGET).expect("a score")), value, "{line}"),
+                share => {
+                    let at = share.strip_prefix("F(").and_then(|rest| rest.strip_suffix(") =")).expect("F(t) = share");
+                    assert_eq!(rounded(curve.within(duration(at) as f64)), value, "{line}");
+                }
+            }
+        }
+        let completers = observations.into_iter().filter(|one| one.completed).collect();
+        let mean = Curve::of(completers).and_then(|curve| curve.efficiency(TARGET)).expect("all have arrived");
+        assert!(page.contains(&format!("would have been {}", rounded(mean))), "{mean}");
+    }
 }
 
 /// Two archives on one file, as two processes have them.

@@ -7,7 +7,7 @@ use telemetry_schemas::{Anomaly, BreachStatus, EventTime, Millis};
 
 use super::driver::Driver;
 use crate::journey::{
-    score::{self, CompletionCurve, Observation},
+    score,
     testing::{MINUTE, NINE, event, onboarding},
 };
 
@@ -123,41 +123,6 @@ fn the_scores_of_the_page_are_right() {
     for line in blocks("score").concat().lines() {
         let (total, printed) = line.split_once(": ").expect("a total and its score");
         assert_eq!(rounded(score::efficiency(duration(total), target)), printed, "{line}");
-    }
-}
-
-#[test]
-fn the_cohorts_of_the_page_are_right() {
-    let target = Millis(onboarding().total.target.millis());
-    for block in blocks("cohort") {
-        let (signups, printed) = block.split_once("---\n").expect("signups, then what comes of them");
-        let observations: Vec<_> = signups
-            .lines()
-            .map(|line| match line.split_once(' ').expect("what became of a signup, and when") {
-                ("completed", at) => Observation::Completed(duration(at)),
-                ("open", at) => Observation::Open(duration(at)),
-                (other, _) => panic!("`{other}` is neither completed nor open"),
-            })
-            .collect();
-        let curve = CompletionCurve::of(&observations).unwrap();
-        let quantile = |p: f64| curve.quantile(p).map_or("-".to_owned(), written);
-        let mut text = String::new();
-        for at in ["20m", "90m"] {
-            writeln!(text, "F({at}) = {}", rounded(curve.completed_within(duration(at)))).unwrap();
-        }
-        writeln!(text, "median {}\np90 {}", quantile(0.5), quantile(0.9)).unwrap();
-        writeln!(text, "E = {}", rounded(curve.efficiency(target))).unwrap();
-        assert_eq!(text, printed);
-
-        let completers: Vec<_> = observations
-            .iter()
-            .filter_map(|it| match it {
-                Observation::Completed(at) => Some(score::efficiency(*at, target)),
-                Observation::Open(_) => None,
-            })
-            .collect();
-        let mean = completers.iter().sum::<f64>() / completers.len() as f64;
-        assert!(PAGE.contains(&format!("would have been {}", rounded(mean))), "{mean}");
     }
 }
 

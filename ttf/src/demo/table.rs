@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use sink_archiver::cohorts::curve::{Curve, Observation};
 use telemetry_schemas::{BreachLevel, EventTime, JourneyStatus, Millis, TtfRecord};
-use ttf_processor::{
-    JourneyDefinition,
-    journey::score::{CompletionCurve, Observation},
-};
+use ttf_processor::JourneyDefinition;
 
 use crate::tail::duration;
 
@@ -78,16 +76,16 @@ pub fn render(
 
 /// How long each user has been in a stage, or took to pass it.
 fn observations(known: &HashMap<String, TtfRecord>, stage: &str, now_ms: i64) -> Vec<Observation> {
-    let since = |from: EventTime| Observation::Open(EventTime(now_ms).since(from));
+    let since = |from: EventTime| open(EventTime(now_ms).since(from));
     known
         .values()
         .filter_map(|record| {
             if stage == "total" {
-                return Some(record.total_ms.map_or_else(|| since(record.signup_at), Observation::Completed));
+                return Some(record.total_ms.map_or_else(|| since(record.signup_at), completed));
             }
             let stage = record.stages.iter().find(|result| result.id == stage)?;
             match (stage.from_at, stage.duration_ms) {
-                (_, Some(took)) => Some(Observation::Completed(took)),
+                (_, Some(took)) => Some(completed(took)),
                 (Some(from), None) if stage.to_at.is_none() => Some(since(from)),
                 _ => None,
             }
@@ -95,16 +93,28 @@ fn observations(known: &HashMap<String, TtfRecord>, stage: &str, now_ms: i64) ->
         .collect()
 }
 
+/// Arrived after this time.
+fn completed(took: Millis) -> Observation {
+    Observation { time: took.0 as f64, completed: true }
+}
+
+/// On the way for this time.
+fn open(elapsed: Millis) -> Observation {
+    Observation { completed: false, ..completed(elapsed) }
+}
+
 fn figures(observations: &[Observation], target: Millis) -> Figures {
+    let target = target.0 as f64;
     let count = |matches: &dyn Fn(&Observation) -> bool| observations.iter().filter(|seen| matches(seen)).count();
-    let reached = count(&|seen| matches!(seen, Observation::Completed(_)));
-    let overdue = count(&|seen| matches!(seen, Observation::Open(elapsed) if *elapsed > target));
+    let reached = count(&|seen| seen.completed);
+    let overdue = count(&|seen| !seen.completed && seen.time > target);
+    let median = Curve::of(observations.to_vec()).and_then(|curve| curve.quantile(0.5));
     Figures {
         entered: observations.len(),
         reached,
-        within: count(&|seen| matches!(seen, Observation::Completed(took) if *took <= target)),
+        within: count(&|seen| seen.completed && seen.time <= target),
         judged: reached + overdue,
-        median: CompletionCurve::of(observations).and_then(|curve| curve.quantile(0.5)),
+        median: median.map(|time| Millis(time as i64)),
     }
 }
 
@@ -123,20 +133,18 @@ fn open_breaches(known: &HashMap<String, TtfRecord>) -> BTreeMap<BreachLevel, us
 mod tests {
     use super::*;
 
-    use Observation::{Completed, Open};
-
     #[test]
     fn the_median_does_not_improve_when_slow_users_are_still_on_their_way() {
-        let completers = [1, 2, 3].map(|took| Completed(Millis(took)));
+        let completers = [1, 2, 3].map(|took| completed(Millis(took)));
         let mut all = completers.to_vec();
-        all.extend([Open(Millis(10)); 2]);
+        all.extend([open(Millis(10)); 2]);
         assert_eq!(figures(&completers, Millis(10)).median, Some(Millis(2)));
         assert_eq!(figures(&all, Millis(10)).median, Some(Millis(3)));
     }
 
     #[test]
     fn those_over_the_target_count_against_it_before_they_arrive() {
-        let seen = [Completed(Millis(5)), Completed(Millis(20)), Open(Millis(30)), Open(Millis(1))];
+        let seen = [completed(Millis(5)), completed(Millis(20)), open(Millis(30)), open(Millis(1))];
         let figures = figures(&seen, Millis(10));
         assert_eq!((figures.entered, figures.reached, figures.within, figures.judged), (4, 2, 1, 3));
     }
