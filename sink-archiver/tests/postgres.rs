@@ -338,3 +338,49 @@ async fn a_database_of_the_first_version_keeps_its_rows_when_it_is_brought_up_to
     assert_eq!(archive.query("SELECT sum(started) FROM stage_rollup_daily").await, ["100"]);
     assert_ne!(archive.query("SELECT count(DISTINCT tableoid) FROM events").await, ["1"], "some have a partition");
 }
+
+/// How many rows of a table (and its partitions) a query takes up, also those it throws away again.
+async fn rows_read(archive: &Archive, table: &str, query: &str) -> f64 {
+    use common::sql_suite::Sql;
+
+    fn of(node: &serde_json::Value, table: &str) -> f64 {
+        let figure = |name: &str| node[name].as_f64().unwrap_or_default();
+        let is_ours = node["Relation Name"].as_str().is_some_and(|name| name.starts_with(table));
+        let rows = figure("Actual Rows") + figure("Rows Removed by Filter") + figure("Rows Removed by Index Recheck");
+        let own = if is_ours { rows * figure("Actual Loops") } else { 0.0 };
+        own + node["Plans"].as_array().into_iter().flatten().map(|below| of(below, table)).sum::<f64>()
+    }
+    let plan = archive.query(&format!("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query}")).await.concat();
+    let plan: serde_json::Value = serde_json::from_str(&plan).expect("a plan");
+    of(&plan[0]["Plan"], table)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_read_the_days_they_are_asked_for_and_not_the_whole_table() {
+    const ROWS: f64 = 100_000.0;
+    let archive = archive().await;
+    // Thirty days of events, of which a tenth are the application's; a year of signups.
+    archive
+        .execute(
+            "INSERT INTO events SELECT 'acme', 'http', 'e' || n, 'x', \
+               CASE n % 20 WHEN 0 THEN 'performance' WHEN 1 THEN 'error' ELSE 'track' END, now() - n * INTERVAL '26 seconds', \
+               NULL, NULL, now() - n * INTERVAL '26 seconds', 'u' || n % 1000, NULL, NULL, NULL, \
+               '{\"operation\": \"GET /x\", \"duration_ms\": 5, \"error_type\": \"timeout\"}', '{}', false \
+             FROM generate_series(1, 100000) AS n; \
+             INSERT INTO journeys SELECT 'acme', 'onboarding', 'u' || n, '', 'r' || n, 1, 1, 1, 'in_progress', \
+               now() - n * INTERVAL '5 minutes', NULL, NULL, '[]', NULL, NULL, NULL, '{}', '{}', NULL, NULL, now() \
+             FROM generate_series(1, 100000) AS n; \
+             ANALYZE events; ANALYZE journeys",
+        )
+        .await;
+    for (table, share, query) in [
+        ("events", 0.01, "SELECT * FROM v_app_performance WHERE hour >= now() - INTERVAL '1 day' AND tenant = 'acme'"),
+        ("events", 0.01, "SELECT * FROM v_app_errors WHERE hour >= now() - INTERVAL '1 day'"),
+        ("events", 0.06, "SELECT * FROM v_app_performance"),
+        ("journeys", 0.03, "SELECT * FROM v_ttf_daily WHERE day >= now() - INTERVAL '7 days'"),
+        ("journeys", 1.01, "SELECT * FROM v_ttf_daily"),
+    ] {
+        let read = rows_read(&archive, table, query).await;
+        assert!(read > 0.0 && read <= share * ROWS, "{read} rows are read by {query}");
+    }
+}

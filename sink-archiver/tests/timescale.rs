@@ -6,7 +6,7 @@ mod common;
 use std::{path::Path, process::Command, sync::Arc};
 
 use async_trait::async_trait;
-use common::{sql_suite, sql_suite::Sql, suite, suite::Fixture};
+use common::{sql_suite, sql_suite::Sql, stretches_suite, suite, suite::Fixture};
 use sink_archiver::database::{Database, Postgres};
 use stream_runtime::sink::Sink;
 use telemetry_schemas::EventTime;
@@ -79,6 +79,12 @@ impl Sql for Archive {
     async fn query(&self, sql: &str) -> Vec<String> {
         common::rows_of(self.client.simple_query(sql).await, sql)
     }
+
+    /// What its policies do in the background, by hand.
+    async fn roll_up(&self) {
+        self.execute("CALL refresh_continuous_aggregate('stage_rollup_hourly', NULL, NULL)").await;
+        self.execute("CALL refresh_continuous_aggregate('stage_rollup_daily', NULL, NULL)").await;
+    }
 }
 
 impl Archive {
@@ -89,8 +95,7 @@ impl Archive {
         )
         .await;
         // What was materialised of it.
-        self.execute("CALL refresh_continuous_aggregate('stage_rollup_hourly', NULL, NULL)").await;
-        self.execute("CALL refresh_continuous_aggregate('stage_rollup_daily', NULL, NULL)").await;
+        self.roll_up().await;
     }
 
     async fn compress(&self, table: &str) -> usize {
@@ -131,6 +136,8 @@ async fn timescaledb_behaves_as_postgresql_does_and_takes_late_rows_into_compres
         sql_suite::the_views_say_what_was_written,
         sql_suite::roll_ups_follow_late_and_changed_stages,
         sql_suite::the_queries_of_the_docs_run,
+        stretches_suite::whole_parts_are_dropped_and_rows_that_have_to_stay_keep_theirs,
+        stretches_suite::roll_ups_go_with_the_stages_they_are_made_of,
     );
     archive.empty().await;
     late_and_out_of_order_rows_go_into_compressed_chunks(&archive).await;
@@ -192,23 +199,18 @@ async fn late_and_out_of_order_rows_go_into_compressed_chunks(archive: &Archive)
     }
 }
 
-/// What the policies do in the background, by hand.
 async fn a_materialised_roll_up_is_brought_up_to_date(archive: &Archive) {
-    let refresh = async || {
-        archive.execute("CALL refresh_continuous_aggregate('stage_rollup_hourly', NULL, NULL)").await;
-        archive.execute("CALL refresh_continuous_aggregate('stage_rollup_daily', NULL, NULL)").await;
-    };
     let figures = "SELECT sum(started), sum(completed) FROM stage_rollup_daily WHERE stage = 'stage-3'";
     let mut topics = common::Topics::default();
     topics.record(&common::record("ada", 3));
     let mut archiver = common::archiver(&archive.database(), "a");
     archiver.sink.assigned(&topics.partitions()).await.expect("assigned");
     archiver.sink.write(topics.all()).await.expect("written");
-    refresh().await;
+    archive.roll_up().await;
     assert_eq!(archive.query(figures).await, ["1\t0"]);
     topics.record(&common::record("ada", 4));
     topics.record(&common::record("bob", 4));
     archiver.sink.write(&topics.all()[1..]).await.expect("written");
-    refresh().await;
+    archive.roll_up().await;
     assert_eq!(archive.query(figures).await, ["2\t2"]);
 }

@@ -19,9 +19,11 @@ macro_rules! migrations {
     };
 }
 
-pub const POSTGRES: &[Migration] = migrations!("postgres": 1 "archive", 2 "rollups", 3 "views", 4 "certificates");
+pub const POSTGRES: &[Migration] = migrations!("postgres": 1 "archive", 2 "rollups", 3 "views", 4 "certificates",
+    5 "stretches");
 
-pub const SQLITE: &[Migration] = migrations!("sqlite": 1 "archive", 2 "rollups", 3 "views", 4 "certificates");
+pub const SQLITE: &[Migration] = migrations!("sqlite": 1 "archive", 2 "rollups", 3 "views", 4 "certificates",
+    5 "stretches");
 
 /// The changes a database at version `current` still needs.
 pub fn pending(all: &'static [Migration], current: i32) -> Result<&'static [Migration], DatabaseError> {

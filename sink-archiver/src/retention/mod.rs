@@ -37,6 +37,14 @@ pub struct Census {
     pub oldest: Option<EventTime>,
 }
 
+impl Census {
+    /// Of both together.
+    pub fn and(self, other: Self) -> Self {
+        let oldest = self.oldest.into_iter().chain(other.oldest).min();
+        Self { rows: self.rows + other.rows, waiting: self.waiting + other.waiting, oldest }
+    }
+}
+
 /// One line of a plan: what of a table, or of the objects, goes for some tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Line {

@@ -33,9 +33,14 @@ impl Class {
     pub const fn tables(self) -> &'static [Table] {
         match self {
             Self::Realtime => &[Table::Events],
-            Self::Analytics => {
-                &[Table::Records, Table::StageDurations, Table::Breaches, Table::BreachStatus, Table::Journeys]
-            }
+            Self::Analytics => &[
+                Table::Records,
+                Table::StageDurations,
+                Table::Breaches,
+                Table::BreachStatus,
+                Table::Journeys,
+                Table::Rollups,
+            ],
             Self::Compliance => &[],
         }
     }
@@ -50,6 +55,9 @@ pub enum Table {
     Breaches,
     BreachStatus,
     Journeys,
+    /// Stages by hour and day. They go by themselves with the stages they are made of, but for those whose partition or
+    /// chunk was dropped as a whole.
+    Rollups,
 }
 
 impl Table {
@@ -61,6 +69,7 @@ impl Table {
             Self::Breaches => "breaches",
             Self::BreachStatus => "breach_status",
             Self::Journeys => "journeys",
+            Self::Rollups => "stage_rollups",
         }
     }
 
@@ -68,6 +77,7 @@ impl Table {
     pub const fn time(self) -> &'static str {
         match self {
             Self::Events => "occurred_at",
+            Self::Rollups => "bucket",
             _ => "signup_at",
         }
     }
@@ -79,7 +89,7 @@ impl Table {
             Self::Records | Self::Journeys => "emitted_at",
             Self::Breaches | Self::BreachStatus => "detected_at",
             // Has none; it is made of the newest record, which is older than its stages' ends.
-            Self::StageDurations => "COALESCE(to_at, from_at, signup_at)",
+            Self::StageDurations | Self::Rollups => "COALESCE(to_at, from_at, signup_at)",
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod cluster;
 pub mod cohort_suite;
 pub mod object_suite;
 pub mod sql_suite;
+pub mod stretches_suite;
 pub mod suite;
 
 pub const T0: i64 = 1_700_000_000_000;

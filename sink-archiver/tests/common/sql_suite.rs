@@ -13,6 +13,11 @@ use super::{T0, Topics, archiver, breach, event, record, suite::Fixture};
 pub trait Sql: Fixture {
     /// The rows of a query, each with its columns as text, tab-separated.
     async fn query(&self, sql: &str) -> Vec<String>;
+
+    /// Brings the roll-ups up to date.
+    async fn roll_up(&self) {
+        self.database().maintain().await.expect("maintained");
+    }
 }
 
 const HOUR: i64 = 3_600_000;
@@ -171,20 +176,22 @@ pub async fn the_queries_of_the_docs_run(fixture: &dyn Sql) {
 /// One test per behaviour, each on a database of its own.
 #[macro_export]
 macro_rules! postgres_suite {
-    ($fixture:path: $($behaviour:ident),* $(,)?) => {
+    ($fixture:path: $($suite:ident::$behaviour:ident),* $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $behaviour() {
-                common::sql_suite::$behaviour(&$fixture().await).await;
+                common::$suite::$behaviour(&$fixture().await).await;
             }
         )*
     };
     ($fixture:path) => {
         postgres_suite!($fixture:
-            the_views_say_what_was_written,
-            roll_ups_follow_late_and_changed_stages,
-            every_column_has_a_comment,
-            the_queries_of_the_docs_run,
+            sql_suite::the_views_say_what_was_written,
+            sql_suite::roll_ups_follow_late_and_changed_stages,
+            sql_suite::every_column_has_a_comment,
+            sql_suite::the_queries_of_the_docs_run,
+            stretches_suite::whole_parts_are_dropped_and_rows_that_have_to_stay_keep_theirs,
+            stretches_suite::roll_ups_go_with_the_stages_they_are_made_of,
         );
     };
 }

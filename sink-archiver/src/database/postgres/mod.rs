@@ -209,13 +209,11 @@ impl Database for Postgres {
     }
 
     async fn expiring(&self, expiry: Expiry) -> Result<Census, DatabaseError> {
-        let client = self.client().await?;
-        retention::expiring(&client, &expiry).await
+        retention::expiring(&mut self.client().await?, &expiry).await
     }
 
     async fn expire(&self, expiry: Expiry, oldest: Option<EventTime>) -> Result<u64, DatabaseError> {
-        let client = self.client().await?;
-        retention::expire(&client, &expiry, oldest).await
+        retention::expire(&mut self.client().await?, &expiry, oldest).await
     }
 
     async fn maintain(&self) -> Result<Maintained, DatabaseError> {

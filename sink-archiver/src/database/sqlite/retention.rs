@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 use telemetry_schemas::time::EventTime;
 
-use crate::retention::{Census, Expiry};
+use crate::retention::{Census, Expiry, Table};
 
 fn with_names(sql: &str, expiry: &Expiry) -> String {
     let table = expiry.table;
@@ -15,6 +15,10 @@ fn others(expiry: &Expiry) -> String {
 }
 
 pub(super) fn expiring(connection: &Connection, expiry: &Expiry) -> rusqlite::Result<Census> {
+    if expiry.table == Table::Rollups {
+        // There are none: its views are worked out from the stages.
+        return Ok(Census::default());
+    }
     let sql = with_names(include_str!("queries/expiring.sql"), expiry);
     let (before, written) = (expiry.before.to_rfc3339(), expiry.written_before.to_rfc3339());
     connection.query_row(&sql, params![expiry.scope.tenant(), before, written, others(expiry)], |row| {

@@ -6,4 +6,4 @@ SELECT EXISTS (
       AND {time} < to_timestamp($3::bigint / 1000.0)
       AND NOT (
           {written} < to_timestamp($4::bigint / 1000.0)
-          AND CASE WHEN $1::text IS NULL THEN tenant <> ALL ($2::text[]) ELSE tenant = $1 END))
+          AND CASE WHEN $1::text IS NULL THEN array_position($2::text[], tenant) IS NULL ELSE tenant = $1 END))

@@ -1,0 +1,1 @@
+LOCK TABLE {part} IN SHARE MODE
