@@ -19,6 +19,7 @@ use crate::{
     group::{
         codec::GroupCodec,
         processor::{GroupProcessor, Keeping},
+        room::Bounds,
     },
     message::Messages,
     metrics::AlerterMetrics,
@@ -82,6 +83,7 @@ pub async fn run(config: AlerterConfig, log: Arc<dyn Log>, codec: Codec, kit: &K
     let keeping = Keeping {
         forget_after: Millis(config.forget_after.millis()),
         keep_history: Millis(config.keep_history.millis()),
+        bounds: Bounds::default(),
     };
     let processor = Arc::new(GroupProcessor::new(routes.clone(), keeping, mutes, &metrics));
     let group_codec = Arc::new(GroupCodec::new(wire.clone()));

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     breach::{BreachLevel, BreachStatus, TtfBreach},
+    byte_string,
     time::EventTime,
 };
 
@@ -43,9 +44,20 @@ pub struct AlertState {
     /// Escalation steps taken.
     #[serde(default)]
     pub escalated: i64,
-    /// Alerts the group had no room for.
+    /// Alerts the group had no room for, not even as a hash.
     #[serde(default)]
     pub left_out: i64,
+    /// How many of them the receivers were told of.
+    #[serde(default)]
+    pub left_out_told: i64,
+    /// When an alert came last that is not listed.
+    pub left_out_at: Option<EventTime>,
+    /// Who is late and not listed, in order: eight bytes each, a hash of whom it is about and flags.
+    #[serde(default, with = "byte_string")]
+    pub unlisted: Vec<u8>,
+    /// Likewise those that are over since the receivers were told of them.
+    #[serde(default, with = "byte_string")]
+    pub unlisted_ended: Vec<u8>,
     /// Of an alert that is kept under a key of its own: the groups it went to.
     #[serde(default)]
     pub routed_to: Vec<String>,
@@ -114,7 +126,7 @@ pub struct Notification {
     pub created_at: EventTime,
     pub acknowledged_by: Option<String>,
     pub assigned_to: Option<String>,
-    /// Firing alerts that are not listed, for want of room.
+    /// Attempts that are late and not listed, for want of room.
     #[serde(default)]
     pub left_out: i64,
 }

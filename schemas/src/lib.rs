@@ -6,6 +6,8 @@
 pub mod alert;
 pub mod audit;
 pub mod breach;
+mod byte_string;
+#[cfg(feature = "codec")]
 pub mod codec;
 pub mod cohort;
 pub mod erasure;
@@ -25,6 +27,7 @@ pub mod time;
 pub mod topics;
 
 pub use breach::{BreachKind, BreachLevel, BreachReason, BreachStatus, TtfBreach};
+#[cfg(feature = "codec")]
 pub use codec::{Codec, DecodeError, EncodeError, PatientCodec, RegistryConfig, RegistryError};
 pub use event::{Event, EventType};
 pub use key::{RecordKey, Subject};

@@ -91,7 +91,7 @@ messages! {
     TtfBreach "ttf_breach" past [1, 2] on topics::TTF_BREACHES;
     CohortSummary "cohort_summary" past [1] on topics::TTF_COHORTS;
     AuditEntry "audit_entry" past [1] on topics::AUDIT;
-    AlertState "alert_state" past [1, 2] on topics::ALERT_STATE;
+    AlertState "alert_state" past [1, 2, 3] on topics::ALERT_STATE;
     Notification "notification" past [1, 2] on topics::ALERT_NOTIFICATIONS;
     AlertCommand "alert_command" past [1, 2] on topics::ALERT_COMMANDS;
     Erasure "erasure" past [1] on topics::ERASURES;

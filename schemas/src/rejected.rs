@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{json_schema::EVENT_SCHEMA_VERSION, key::RecordKey, time::EventTime};
+use crate::{byte_string, json_schema::EVENT_SCHEMA_VERSION, key::RecordKey, time::EventTime};
 
 /// A rejected record of a topic keeps at most this much of the original.
 const MAX_RECORD_PAYLOAD: usize = 256 << 10;
@@ -80,40 +80,4 @@ pub struct RejectionReason {
     pub path: String,
     #[serde(default)]
     pub message: String,
-}
-
-mod byte_string {
-    use serde::{
-        Deserializer, Serializer,
-        de::{SeqAccess, Visitor},
-    };
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        struct Bytes;
-        impl<'de> Visitor<'de> for Bytes {
-            type Value = Vec<u8>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("bytes")
-            }
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
-            }
-            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-                Ok(bytes)
-            }
-            // What serde_json makes of bytes.
-            fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<u8>, A::Error> {
-                let mut bytes = Vec::new();
-                while let Some(byte) = numbers.next_element()? {
-                    bytes.push(byte);
-                }
-                Ok(bytes)
-            }
-        }
-        deserializer.deserialize_byte_buf(Bytes)
-    }
 }

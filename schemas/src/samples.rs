@@ -262,6 +262,10 @@ pub fn alert_state() -> AlertState {
         first_told_at: Some(NOW),
         escalated: 1,
         left_out: 3,
+        left_out_told: 2,
+        left_out_at: Some(NOW),
+        unlisted: b"\x01\x02\x03\x04\x05\x06\x07\x09".to_vec(),
+        unlisted_ended: b"\x08\x02\x03\x04\x05\x06\x07\x09".to_vec(),
         routed_to: vec!["ttf:acme:onboarding:ab".into()],
         history: vec![Decided {
             at: NOW,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Map, Value};
-use telemetry_schemas::{BreachKind, BreachLevel, EventTime, EventType, Millis};
+use telemetry_schemas::{BreachKind, EventTime, EventType, Millis};
 
-use super::{pipeline::JOURNEY, watch::Finding};
+use super::watch::{Finding, JOURNEY};
 use crate::config::ApplicationChecks;
 
 /// Operations are counted in slices of this length.
@@ -124,7 +124,7 @@ impl Application {
                 counts.operations,
                 config.window
             );
-            findings.push(finding("TtfErrorRateHigh", tenant, operation, rate >= config.error_rate, &errors));
+            findings.push(finding("TtfErrorRateHigh", tenant, operation, rate >= config.error_rate, errors));
             if let Some(p95) = counts.p95() {
                 #[allow(clippy::cast_precision_loss)]
                 let is_slow = p95 >= config.response_time.millis() as f64;
@@ -132,27 +132,15 @@ impl Application {
                     "One of twenty operations of {name} took longer than about {p95:.0} ms in the last {}",
                     config.window
                 );
-                findings.push(finding("TtfResponseTimeHigh", tenant, operation, is_slow, &slow));
+                findings.push(finding("TtfResponseTimeHigh", tenant, operation, is_slow, slow));
             }
         }
         findings
     }
 }
 
-fn finding(name: &str, tenant: &str, operation: &str, is_bad: bool, summary: &str) -> Finding {
-    let labels = [("alertname", name), ("check", "application"), ("operation", operation)];
-    let text = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    Finding {
-        kind: BreachKind::Application,
-        tenant: tenant.to_owned(),
-        journey: JOURNEY.to_owned(),
-        level: BreachLevel::Critical,
-        labels: labels.into_iter().filter(|(_, value)| !value.is_empty()).map(text).collect(),
-        stage: None,
-        segments: BTreeMap::new(),
-        is_bad,
-        annotations: BTreeMap::from([("summary".to_owned(), summary.to_owned())]),
-    }
+fn finding(name: &str, tenant: &str, operation: &str, is_bad: bool, summary: String) -> Finding {
+    Finding::new(BreachKind::Application, name, is_bad, summary).of(tenant, JOURNEY).label("operation", operation)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! is certain. The share of all completions is held against the baseline only where completing takes little of the window;
 //! otherwise the signups of the last hours, who could not have completed yet, would look like a fall.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use telemetry_schemas::{BreachKind, BreachLevel, cohort::CohortSummary};
 
@@ -110,35 +110,22 @@ fn finding(judged: &Judged<'_>, level: f64, config: &CohortChecks) -> Option<Fin
         judged.now.hits,
         judged.now.of,
     );
-    let mut labels = BTreeMap::from([
-        ("alertname".to_owned(), judged.name.to_owned()),
-        ("check".to_owned(), "cohort".to_owned()),
-        ("window".to_owned(), cohort.window.clone()),
-        ("stage".to_owned(), cohort.stage.clone()),
-    ]);
-    let mut segments = BTreeMap::new();
+    let level = if cohort.segment_name.is_none() { BreachLevel::Critical } else { BreachLevel::Warning };
+    let mut finding = Finding::new(BreachKind::Cohort, judged.name, fell && is_slow, summary)
+        .of(&cohort.tenant, &cohort.journey)
+        .level(level)
+        .label("window", &cohort.window)
+        .label("stage", &cohort.stage)
+        .note("value", percent(now))
+        .note("baseline", percent(before))
+        .note("users", judged.now.of.to_string())
+        .note("chance", format!("{chance:.2e}"));
     if let (Some(name), Some(value)) = (&cohort.segment_name, &cohort.segment_value) {
-        segments.insert(name.clone(), value.clone());
-        labels.insert("group".to_owned(), format!("{name}={value}"));
+        finding.segments.insert(name.clone(), value.clone());
+        finding = finding.label("group", &format!("{name}={value}"));
     }
-    let annotations = [
-        ("summary", summary),
-        ("value", percent(now)),
-        ("baseline", percent(before)),
-        ("users", judged.now.of.to_string()),
-        ("chance", format!("{chance:.2e}")),
-    ];
-    Some(Finding {
-        kind: BreachKind::Cohort,
-        tenant: cohort.tenant.clone(),
-        journey: cohort.journey.clone(),
-        level: if cohort.segment_name.is_none() { BreachLevel::Critical } else { BreachLevel::Warning },
-        labels,
-        stage: (cohort.stage != TOTAL).then(|| cohort.stage.clone()),
-        segments,
-        is_bad: fell && is_slow,
-        annotations: annotations.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-    })
+    finding.stage = (cohort.stage != TOTAL).then(|| cohort.stage.clone());
+    Some(finding)
 }
 
 #[cfg(test)]

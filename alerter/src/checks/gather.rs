@@ -133,7 +133,8 @@ impl Gather {
                 let endangered_before = match retention {
                     Some(retention) if next < end => {
                         let kept = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-                        let limit = now.0.saturating_sub(kept).saturating_add(headroom.0);
+                        // Where little is kept at all, what has just come is in no danger yet.
+                        let limit = now.0.saturating_sub(kept).saturating_add(headroom.0.min(kept / 2));
                         Some(self.log.offset_for_time(&committed.at, limit, TIMEOUT)?)
                     }
                     _ => None,

@@ -14,9 +14,14 @@ use std::{sync::Arc, time::Duration};
 
 use service_kit::Kit;
 use stream_runtime::log::{Log, LogError, NewRecord, Publisher};
-use telemetry_schemas::{EventTime, Millis, TtfBreach, topics};
+use telemetry_schemas::{EventTime, Millis, topics};
 
-use self::{application::Application, gather::Gather, pipeline::Pipeline, watch::Watch};
+use self::{
+    application::Application,
+    gather::Gather,
+    pipeline::Pipeline,
+    watch::{Watch, Word},
+};
 use crate::{
     config::ChecksConfig,
     route::{Routes, all_labels},
@@ -87,28 +92,31 @@ struct Checks {
 impl Checks {
     fn look(&mut self) -> Result<(), LogError> {
         let now = EventTime(service_kit::clock::now_ms());
-        let mut alerts = Vec::new();
+        let mut words = Vec::new();
         if let Some(cohorts) = &self.config.cohorts {
             let findings = cohort::judge(&self.gather.cohorts()?, cohorts);
-            alerts.extend(self.watches.cohorts.observe(findings, Millis(cohorts.hold.millis()), now));
+            words.extend(self.watches.cohorts.observe(findings, Millis(cohorts.hold.millis()), now));
         }
         if let Some(application) = &self.config.application {
             let from = now.plus(Millis(-application.window.millis()));
             self.gather.events(from, &mut self.application)?;
             let findings = self.application.judge(now, application);
-            alerts.extend(self.watches.application.observe(findings, Millis(application.hold.millis()), now));
+            words.extend(self.watches.application.observe(findings, Millis(application.hold.millis()), now));
         }
         if let Some(pipeline) = &self.config.pipeline {
             let sample = self.gather.sample(now, Millis(pipeline.headroom.millis()))?;
             let findings = self.pipeline.look(sample, pipeline);
-            alerts.extend(self.watches.pipeline.observe(findings, Millis(pipeline.hold.millis()), now));
+            words.extend(self.watches.pipeline.observe(findings, Millis(pipeline.hold.millis()), now));
         }
-        self.tell(&alerts)
+        self.tell(&words)
     }
 
-    fn tell(&self, alerts: &[TtfBreach]) -> Result<(), LogError> {
-        for alert in alerts {
-            tracing::info!(alert = alert.breach_id, status = alert.status.as_str(), "a check has changed its mind");
+    fn tell(&self, words: &[Word]) -> Result<(), LogError> {
+        for Word { alert, is_news } in words {
+            if *is_news {
+                let status = alert.status.as_str();
+                tracing::info!(alert = alert.breach_id, status, "a check has changed its mind");
+            }
             let value = self.wire.encode(alert);
             let keys: Vec<String> = if self.routes.need_memory() {
                 vec![self.routes.memory_key(alert)]
@@ -120,6 +128,6 @@ impl Checks {
                 futures::executor::block_on(self.publisher.publish(record)?)?;
             }
         }
-        if alerts.is_empty() { Ok(()) } else { self.publisher.flush(TIMEOUT) }
+        if words.is_empty() { Ok(()) } else { self.publisher.flush(TIMEOUT) }
     }
 }

@@ -3,15 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use service_kit::config::HumanDuration;
-use telemetry_schemas::{BreachKind, BreachLevel, EventTime, Millis};
+use telemetry_schemas::{BreachKind::Pipeline as OfPipeline, BreachLevel, EventTime, Millis};
 
 use super::watch::Finding;
 use crate::config::PipelineChecks;
-
-/// Tenant of what concerns the installation.
-pub const TENANT: &str = "default";
-/// Journey of what concerns the installation.
-pub const JOURNEY: &str = "pipeline";
 
 /// How far a group has come on a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,27 +37,37 @@ pub struct Sample {
 #[derive(Default)]
 pub struct Pipeline {
     samples: VecDeque<Sample>,
-    /// When events were last seen to come in.
-    moved_at: Option<EventTime>,
+    flow: Option<Flow>,
+}
+
+/// Events that came in without a pause that would be an alert.
+#[derive(Debug, Clone, Copy)]
+struct Flow {
+    since: EventTime,
+    until: EventTime,
+    events: i64,
 }
 
 impl Pipeline {
     /// Takes a look in and judges.
     pub fn look(&mut self, sample: Sample, config: &PipelineChecks) -> Vec<Finding> {
         let now = sample.at;
-        if self.samples.back().is_some_and(|last| last.events < sample.events) {
-            self.moved_at = Some(now);
-        }
         // A clock that was set back begins anew.
         if self.samples.back().is_some_and(|last| last.at > now) {
-            self.samples.clear();
+            *self = Self::default();
+        }
+        if let Some(came) = self.samples.back().map(|last| sample.events - last.events).filter(|came| *came > 0) {
+            let pause = config.ingestion_stopped.map_or(i64::MAX, HumanDuration::millis);
+            let known = self.flow.filter(|flow| now.since(flow.until) < Millis(pause));
+            let flow = known.unwrap_or(Flow { since: now, until: now, events: 0 });
+            self.flow = Some(Flow { until: now, events: flow.events + came, ..flow });
         }
         self.samples.push_back(sample);
         let keep = config.window.millis().max(config.lag.millis());
         while self.samples.get(1).is_some_and(|second| now.since(second.at) >= Millis(keep)) {
             self.samples.pop_front();
         }
-        let mut findings = vec![self.stopped(now, config)];
+        let mut findings: Vec<Finding> = self.stopped(now, config).into_iter().collect();
         findings.extend(self.rejected(now, config));
         findings.extend(self.behind(now, config));
         findings
@@ -72,17 +77,14 @@ impl Pipeline {
         self.samples.iter().rev().find(|sample| now.since(sample.at) >= Millis(time.millis()))
     }
 
-    fn stopped(&self, now: EventTime, config: &PipelineChecks) -> Finding {
-        let quiet = self.moved_at.map(|moved| now.since(moved));
-        let is_bad = quiet.is_some_and(|quiet| quiet >= Millis(config.ingestion_stopped.millis()));
-        let minutes = quiet.map_or(0, |quiet| quiet.0 / 60_000);
-        finding(
-            "TtfIngestionStopped",
-            is_bad,
-            BreachLevel::Critical,
-            &[],
-            &format!("No event was taken in for {minutes} min"),
-        )
+    /// Nothing came in for so long, after it had come in for as long without such a pause, and more than a few. Nothing
+    /// can be said before anything came in: also not that what another alerter told of is over.
+    fn stopped(&self, now: EventTime, config: &PipelineChecks) -> Option<Finding> {
+        let (limit, flow) = (Millis(config.ingestion_stopped?.millis()), self.flow?);
+        let quiet = now.since(flow.until);
+        let was_steady = flow.until.since(flow.since) >= limit && flow.events >= config.minimum_volume;
+        let summary = format!("No event was taken in for {} min", quiet.0 / 60_000);
+        Some(Finding::new(OfPipeline, "TtfIngestionStopped", was_steady && quiet >= limit, summary))
     }
 
     fn rejected(&self, now: EventTime, config: &PipelineChecks) -> Option<Finding> {
@@ -93,14 +95,14 @@ impl Pipeline {
         let share = if all > 0 { rejected as f64 / all as f64 } else { 0.0 };
         let is_bad = all >= config.minimum_volume && share >= config.rejected_share;
         let summary = format!("{:.0} % of {all} records were rejected in the last {}", share * 100.0, config.window);
-        Some(finding("TtfRejectedShareHigh", is_bad, BreachLevel::Warning, &[], &summary))
+        Some(Finding::new(OfPipeline, "TtfRejectedShareHigh", is_bad, summary).level(BreachLevel::Warning))
     }
 
     /// A group is behind by `lag` when it has not processed what was there that long ago.
     fn behind(&self, now: EventTime, config: &PipelineChecks) -> Vec<Finding> {
         let Some(last) = self.samples.back() else { return Vec::new() };
         let then = self.ago(now, config.lag);
-        let mut worst: BTreeMap<(&str, &str), (i64, bool, bool)> = BTreeMap::new();
+        let mut worst: BTreeMap<(&str, &str), Behind> = BTreeMap::new();
         for place in &last.places {
             let end_then = then.and_then(|sample| {
                 let same = |other: &&Place| {
@@ -108,43 +110,41 @@ impl Pipeline {
                 };
                 sample.places.iter().find(same).map(|other| other.end)
             });
-            let is_behind = end_then.is_some_and(|end| place.next < end);
-            let is_endangered =
-                place.next < place.end && place.endangered_before.is_some_and(|before| place.next < before);
+            let waits = place.next < place.end;
             let known = worst.entry((place.group, place.topic)).or_default();
-            known.0 += (place.end - place.next).max(0);
-            known.1 |= is_behind;
-            known.2 |= is_endangered;
+            known.records += (place.end - place.next).max(0);
+            known.is_late |= end_then.is_some_and(|end| place.next < end);
+            known.is_unsure |= waits && end_then.is_none();
+            known.is_endangered |= waits && place.endangered_before.is_some_and(|before| place.next < before);
         }
         let mut findings = Vec::new();
-        for ((group, topic), (records, is_behind, is_endangered)) in worst {
-            let labels = [("group", group), ("topic", topic)];
-            let lag = format!("{group} is more than {} behind on {topic}: {records} records wait", config.lag);
-            findings.push(finding("TtfPipelineLag", is_behind, BreachLevel::Warning, &labels, &lag));
+        for ((group, topic), Behind { records, is_late, is_unsure, is_endangered }) in worst {
+            let found = |name, is_bad, summary| {
+                Finding::new(OfPipeline, name, is_bad, summary).label("group", group).label("topic", topic)
+            };
+            // What waits may have waited for long before this alerter began to look.
+            if is_late || !is_unsure {
+                let lag = format!("{group} is more than {} behind on {topic}: {records} records wait", config.lag);
+                findings.push(found("TtfPipelineLag", is_late, lag).level(BreachLevel::Warning));
+            }
             let headroom = format!(
                 "{group} has not read records of {topic} that will be deleted within {}: {records} wait",
                 config.headroom
             );
-            findings.push(finding("TtfRetentionHeadroomLow", is_endangered, BreachLevel::Critical, &labels, &headroom));
+            findings.push(found("TtfRetentionHeadroomLow", is_endangered, headroom));
         }
         findings
     }
 }
 
-fn finding(name: &str, is_bad: bool, level: BreachLevel, labels: &[(&str, &str)], summary: &str) -> Finding {
-    let own = [("alertname", name), ("check", "pipeline")];
-    let text = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    Finding {
-        kind: BreachKind::Pipeline,
-        tenant: TENANT.to_owned(),
-        journey: JOURNEY.to_owned(),
-        level,
-        labels: own.into_iter().chain(labels.iter().copied()).map(text).collect(),
-        stage: None,
-        segments: BTreeMap::new(),
-        is_bad,
-        annotations: BTreeMap::from([("summary".to_owned(), summary.to_owned())]),
-    }
+/// How far a group is behind on a topic.
+#[derive(Debug, Clone, Copy, Default)]
+struct Behind {
+    records: i64,
+    is_late: bool,
+    /// Something waits, and nobody looked long enough ago to know how long.
+    is_unsure: bool,
+    is_endangered: bool,
 }
 
 #[cfg(test)]
@@ -183,9 +183,36 @@ mod tests {
 
     #[test]
     fn ingestion_that_stopped_is_told_after_its_time() {
-        let until = |last: i64| (0..=last).map(|minute| sample(minute, minute.min(10) * 100, 0, minute.min(10) * 100));
-        assert_eq!(bad(until(24)), Vec::<String>::new());
-        assert_eq!(bad(until(25)), ["TtfIngestionStopped"]);
+        let until = |last: i64| (0..=last).map(|minute| sample(minute, minute.min(20) * 100, 0, minute.min(20) * 100));
+        assert_eq!(bad(until(34)), Vec::<String>::new());
+        assert_eq!(bad(until(35)), ["TtfIngestionStopped"]);
+    }
+
+    #[test]
+    fn a_burst_a_trickle_and_what_was_never_steady_have_not_stopped() {
+        let burst = (0..=60).map(|minute| sample(minute, if minute < 2 { 0 } else { 5_000 }, 0, 5_000));
+        assert_eq!(bad(burst), Vec::<String>::new());
+        let trickle = (0..=60).map(|minute| sample(minute, minute.min(40), 0, minute.min(40)));
+        assert_eq!(bad(trickle), Vec::<String>::new());
+        // A few hundred every twenty minutes.
+        let now_and_then = (0..=119).map(|minute| sample(minute, minute / 20 * 300, 0, minute / 20 * 300));
+        assert_eq!(bad(now_and_then), Vec::<String>::new());
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_is_not_known_yet() {
+        let named = |samples: Vec<Sample>| -> Vec<String> {
+            let mut pipeline = Pipeline::default();
+            let mut last = Vec::new();
+            for sample in samples {
+                last = pipeline.look(sample, &config());
+            }
+            last.into_iter().map(|finding| finding.labels["alertname"].clone()).collect()
+        };
+        // An alerter that has begun to look when everything stood still: it may be that it was told already.
+        assert_eq!(named(vec![sample(0, 500, 0, 10), sample(1, 500, 0, 10)]), ["TtfRetentionHeadroomLow"]);
+        let caught_up = vec![sample(0, 500, 0, 10), sample(1, 600, 0, 600)];
+        assert_eq!(named(caught_up), ["TtfIngestionStopped", "TtfPipelineLag", "TtfRetentionHeadroomLow"]);
     }
 
     #[test]

@@ -20,7 +20,50 @@ pub struct Finding {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// Tenant of what concerns the installation.
+const TENANT: &str = "default";
+/// Journey of what is no journey's.
+pub const JOURNEY: &str = "pipeline";
+
 impl Finding {
+    /// Something about the installation: alert `name`, critical.
+    pub fn new(kind: BreachKind, name: &str, is_bad: bool, summary: String) -> Self {
+        let labels = [("alertname", name), ("check", kind.as_str())];
+        Self {
+            kind,
+            tenant: TENANT.to_owned(),
+            journey: JOURNEY.to_owned(),
+            level: BreachLevel::Critical,
+            labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            stage: None,
+            segments: BTreeMap::new(),
+            is_bad,
+            annotations: BTreeMap::from([("summary".to_owned(), summary)]),
+        }
+    }
+
+    pub fn of(self, tenant: &str, journey: &str) -> Self {
+        Self { tenant: tenant.to_owned(), journey: journey.to_owned(), ..self }
+    }
+
+    pub fn level(self, level: BreachLevel) -> Self {
+        Self { level, ..self }
+    }
+
+    /// With a label more, unless it is empty.
+    pub fn label(mut self, name: &str, value: &str) -> Self {
+        if !value.is_empty() {
+            self.labels.insert(name.to_owned(), value.to_owned());
+        }
+        self
+    }
+
+    /// With an annotation more.
+    pub fn note(mut self, name: &str, value: String) -> Self {
+        self.annotations.insert(name.to_owned(), value);
+        self
+    }
+
     fn id(&self) -> String {
         let labels: Vec<_> = self.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         format!("{}:{}:{}:{}", self.tenant, self.journey, self.level.as_str(), labels.join(","))
@@ -53,6 +96,15 @@ impl Finding {
     }
 }
 
+/// What is to be told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Word {
+    pub alert: TtfBreach,
+    /// Whether this process said otherwise before, or it is bad. Where not, it is said to be good in case that an
+    /// alerter before this one said it was bad.
+    pub is_news: bool,
+}
+
 struct Standing {
     is_bad: bool,
     since: EventTime,
@@ -70,7 +122,7 @@ pub struct Watch {
 impl Watch {
     /// Takes in a look and says what is to be told. What was not looked at this time is good, for nobody can say it is
     /// bad.
-    pub fn observe(&mut self, findings: Vec<Finding>, hold: Millis, now: EventTime) -> Vec<TtfBreach> {
+    pub fn observe(&mut self, findings: Vec<Finding>, hold: Millis, now: EventTime) -> Vec<Word> {
         let mut seen = std::collections::HashSet::new();
         for finding in findings {
             let id = finding.id();
@@ -92,12 +144,13 @@ impl Watch {
             if !has_held || standing.told == Some(standing.is_bad) {
                 continue;
             }
+            let is_news = standing.is_bad || standing.told.is_some();
             standing.told = Some(standing.is_bad);
             let status = if standing.is_bad { BreachStatus::Firing } else { BreachStatus::Resolved };
-            told.push(standing.last.alert(status, standing.since, now));
+            told.push(Word { alert: standing.last.alert(status, standing.since, now), is_news });
         }
         self.standings.retain(|id, standing| standing.is_bad || standing.told != Some(false) || seen.contains(id));
-        told.sort_by(|a, b| a.breach_id.cmp(&b.breach_id));
+        told.sort_by(|a, b| a.alert.breach_id.cmp(&b.alert.breach_id));
         told
     }
 
@@ -121,17 +174,7 @@ mod tests {
     const HOLD: Millis = Millis::from_secs(60);
 
     fn finding(is_bad: bool) -> Finding {
-        Finding {
-            kind: BreachKind::Pipeline,
-            tenant: "acme".to_owned(),
-            journey: "onboarding".to_owned(),
-            level: BreachLevel::Warning,
-            labels: BTreeMap::from([("alertname".to_owned(), "X".to_owned())]),
-            stage: None,
-            segments: BTreeMap::new(),
-            is_bad,
-            annotations: BTreeMap::new(),
-        }
+        Finding::new(BreachKind::Pipeline, "X", is_bad, String::new()).of("acme", "onboarding")
     }
 
     fn looks(looks: &[(i64, Option<bool>)]) -> Vec<(i64, BreachStatus)> {
@@ -140,7 +183,7 @@ mod tests {
         for (second, is_bad) in looks {
             let findings = is_bad.map(finding).into_iter().collect();
             let now = EventTime(second * 1_000);
-            told.extend(watch.observe(findings, HOLD, now).into_iter().map(|alert| (*second, alert.status)));
+            told.extend(watch.observe(findings, HOLD, now).into_iter().map(|word| (*second, word.alert.status)));
         }
         told
     }
@@ -171,5 +214,21 @@ mod tests {
     fn what_can_no_longer_be_judged_is_over_after_a_while() {
         let told = looks(&[(0, Some(true)), (60, Some(true)), (70, None), (129, None), (130, None), (300, None)]);
         assert_eq!(told, [(60, BreachStatus::Firing), (130, BreachStatus::Resolved)]);
+    }
+
+    #[test]
+    fn what_was_good_from_the_first_look_is_no_news() {
+        let mut watch = Watch::default();
+        let mut said = Vec::new();
+        for (second, is_bad) in [(0, false), (60, false), (70, true), (130, true), (140, false), (200, false)] {
+            let words = watch.observe(vec![finding(is_bad)], HOLD, EventTime(second * 1_000));
+            said.extend(words.into_iter().map(|word| (second, word.alert.status, word.is_news)));
+        }
+        let expected = [
+            (60, BreachStatus::Resolved, false),
+            (130, BreachStatus::Firing, true),
+            (200, BreachStatus::Resolved, true),
+        ];
+        assert_eq!(said, expected);
     }
 }

@@ -54,8 +54,8 @@ pub struct ApplicationChecks {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PipelineChecks {
-    /// Nothing came in for so long, where something did before.
-    pub ingestion_stopped: HumanDuration,
+    /// Nothing came in for so long, where it had come in for as long without such a pause. `None`: not judged.
+    pub ingestion_stopped: Option<HumanDuration>,
     /// Share of what came in that was rejected, within `window`.
     pub rejected_share: f64,
     pub window: HumanDuration,

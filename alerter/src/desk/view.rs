@@ -30,11 +30,12 @@ pub fn status(group: &AlertState, mutes: &Mutes, now: EventTime) -> &'static str
         return "over";
     }
     let firing: Vec<_> = group.alerts.iter().filter(|alert| alert.breach.status == BreachStatus::Firing).collect();
-    if firing.is_empty() {
+    let is_unlisted = state::has_unlisted(group);
+    if firing.is_empty() && !is_unlisted {
         return "resolving";
     }
     if group.silenced_until.is_some_and(|until| now < until)
-        || firing.iter().all(|alert| mutes.check(&all_labels(&alert.breach), now).is_some())
+        || !firing.is_empty() && firing.iter().all(|alert| mutes.check(&all_labels(&alert.breach), now).is_some())
     {
         return "suppressed";
     }
@@ -51,6 +52,7 @@ pub fn matches(group: &AlertState, matchers: &[Matcher]) -> bool {
 pub fn summary(group: &AlertState, naming: &Naming, mutes: &Mutes, now: EventTime) -> Value {
     let firing = || group.alerts.iter().filter(|alert| alert.breach.status == BreachStatus::Firing);
     let users: BTreeSet<_> = firing().map(|alert| (&alert.breach.user_id, &alert.breach.attempt)).collect();
+    let not_listed = state::not_listed(group);
     let since = group.alerts.iter().map(|alert| alert.breach.due_at).min();
     let last = group.history.last();
     json!({
@@ -60,8 +62,8 @@ pub fn summary(group: &AlertState, naming: &Naming, mutes: &Mutes, now: EventTim
         "level": decide::firing_level(group).map(telemetry_schemas::BreachLevel::as_str),
         "labels": named(&group.labels, naming),
         "firing": firing().count(),
-        "users": users.len(),
-        "left_out": group.left_out,
+        "users": users.len() + not_listed,
+        "left_out": not_listed,
         "since": since.map(EventTime::to_rfc3339),
         "told": group.notified.iter().map(|told| json!({
             "receiver": told.receiver, "level": told.level.as_str(), "at": told.at.to_rfc3339(),

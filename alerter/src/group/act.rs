@@ -70,10 +70,10 @@ fn take(group: &mut AlertState, command: &AlertCommand, reason: Reason, now: Eve
     let receivers: Vec<String> = group.notified.iter().map(|told| told.receiver.clone()).collect();
     // When they were told last stays as it is: an acknowledgement is no news that others wait behind.
     let told_before = group.notified.clone();
-    let unchanged = group.alerts.clone();
-    let notifications = state::tell(group, &receivers, reason, Some(level), &[], now);
+    let unchanged = (group.alerts.clone(), group.unlisted_ended.clone());
+    let notifications = state::tell(group, &receivers, reason, Some(level), &state::Visible::default(), now);
     group.notified = told_before;
-    group.alerts = unchanged;
+    (group.alerts, group.unlisted_ended) = unchanged;
     history::note(group, reason, &receivers, &described(command), now);
     notifications
 }

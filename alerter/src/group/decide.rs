@@ -3,12 +3,17 @@
 //! Two steps: what there is to tell ([`wanted`]), and whether something keeps it back ([`held`]). The end of what was told
 //! is always told: an incident somewhere that nobody closes is worse than a message at night.
 
+use std::collections::HashSet;
+
 use telemetry_schemas::{
     BreachLevel, BreachStatus, EventTime, Millis,
     alert::{AlertInstance, AlertState},
 };
 
-use super::state;
+use super::{
+    state,
+    unlisted::{self, Subject},
+};
 use crate::{
     config::{Closed, Hours},
     mutes::Muted,
@@ -56,7 +61,7 @@ pub enum Reason {
     Forgotten,
     /// Who was told is no receiver any more.
     ReceiverGone,
-    /// The group holds so much already that a breach was left out of it.
+    /// The group lists so much already that a breach is only counted.
     GroupFull,
     /// It was found too long after it was due to be told.
     Late,
@@ -139,7 +144,7 @@ impl Reason {
             Self::ResolvedBeforeNotified => "never told: it was over before anybody had been told",
             Self::Forgotten => "dropped: nothing was heard of it for forget_after",
             Self::ReceiverGone => "dropped: its receiver was taken out of the configuration",
-            Self::GroupFull => "an alert was left out: the group holds as much as a record can",
+            Self::GroupFull => "counted, not listed: the group lists as many alerts as a record holds",
             Self::Late => "counted, not told: it was found too long after it was due",
             Self::CommandIgnored => "a command about something that is not open changed nothing",
         }
@@ -181,6 +186,8 @@ pub struct Terms<'a> {
 pub struct View<'a> {
     pub group: &'a AlertState,
     pub muted: &'a [Option<Muted>],
+    /// What keeps those quiet that are not listed.
+    pub rest_muted: Option<&'a Muted>,
 }
 
 /// A decision, and what it rests on.
@@ -210,18 +217,47 @@ impl<'a> View<'a> {
         self.firing()
             .filter(|(alert, muted)| muted.is_none() || alert.told_at.is_some())
             .map(|(alert, _)| alert.breach.level)
+            .chain(self.rest(|is_told| is_told || self.rest_muted.is_none()))
             .max()
     }
 
     /// The highest level among what may be told.
     fn visible_level(self) -> Option<BreachLevel> {
-        self.firing().filter(|(_, muted)| muted.is_none()).map(|(alert, _)| alert.breach.level).max()
+        self.firing()
+            .filter(|(_, muted)| muted.is_none())
+            .map(|(alert, _)| alert.breach.level)
+            .chain(self.rest(|_| self.rest_muted.is_none()))
+            .max()
+    }
+
+    /// The levels of those that are not listed, by whether they were told. Those that are only counted are of the level
+    /// that was told: what is listed is of the highest.
+    fn rest(self, wanted: impl Fn(bool) -> bool) -> impl Iterator<Item = BreachLevel> {
+        let told = self.group.notified.iter().map(|told| told.level).max().unwrap_or(BreachLevel::Warning);
+        let (all, known) = (self.group.left_out, self.group.left_out_told);
+        let counted = (known > 0 && wanted(true) || all > known && wanted(false)).then_some(told);
+        let entries = unlisted::entries(&self.group.unlisted);
+        entries.filter(move |entry| wanted(entry.is_told())).map(unlisted::Entry::level).chain(counted)
+    }
+
+    /// Whether there are others than those told of among what is not listed.
+    fn has_new_rest(self) -> bool {
+        if self.rest_muted.is_some() {
+            return false;
+        }
+        let mut new = unlisted::entries(&self.group.unlisted).filter(|entry| !entry.is_told()).peekable();
+        if self.group.left_out > self.group.left_out_told || new.peek().is_none() {
+            return self.group.left_out > self.group.left_out_told;
+        }
+        let told = self.group.alerts.iter().filter(|alert| alert.told_at.is_some());
+        let told: HashSet<Subject> = told.map(|alert| Subject::of(&alert.breach)).collect();
+        new.any(|entry| !told.contains(&entry.subject))
     }
 }
 
 /// The highest level that is firing; `None` when none is.
 pub fn firing_level(group: &AlertState) -> Option<BreachLevel> {
-    View { group, muted: &[] }.firing().map(|(alert, _)| alert.breach.level).max()
+    View { group, muted: &[], rest_muted: None }.level()
 }
 
 /// Decides for a group whose time to be looked at has come.
@@ -254,7 +290,7 @@ fn wanted(view: View<'_>, terms: Terms<'_>, now: EventTime) -> Decision {
     if view.visible_level().is_some_and(|level| level > told.level) {
         return Decision::plain(Reason::LevelRaised);
     }
-    if view.firing().any(|(alert, muted)| muted.is_none() && !is_known(group, alert)) {
+    if view.firing().any(|(alert, muted)| muted.is_none() && !is_known(group, alert)) || view.has_new_rest() {
         return Decision::plain(Reason::AlertsAdded);
     }
     if state::forget_at(group, terms.forget_after).is_some_and(|at| now >= at) {
@@ -279,6 +315,9 @@ fn nothing_visible(view: View<'_>) -> Option<Decision> {
     let mut muted = Vec::new();
     for (_, why) in view.firing() {
         muted.push(why?);
+    }
+    if state::has_unlisted(view.group) {
+        muted.push(view.rest_muted?);
     }
     let first = muted.first()?;
     let reason = match first {
@@ -336,4 +375,14 @@ fn is_known(group: &AlertState, alert: &AlertInstance) -> bool {
             .alerts
             .iter()
             .any(|other| other.told_at.is_some() && state::is_same_subject(&other.breach, &alert.breach))
+        || is_known_unlisted(group, alert)
+}
+
+/// Whether it was told of it while it was not listed.
+fn is_known_unlisted(group: &AlertState, alert: &AlertInstance) -> bool {
+    if group.unlisted.is_empty() && group.unlisted_ended.is_empty() {
+        return false;
+    }
+    let subject = Subject::of(&alert.breach);
+    unlisted::is_told(&group.unlisted, subject) || unlisted::is_told(&group.unlisted_ended, subject)
 }

@@ -18,7 +18,8 @@ use super::{
     history,
     open::OpenGroups,
     past,
-    state::{self, Applied, Group, Room},
+    room::{Bounds, Room},
+    state::{self, Applied, Group},
 };
 use crate::{
     metrics::AlerterMetrics,
@@ -67,6 +68,8 @@ pub struct Keeping {
     pub forget_after: Millis,
     /// The history of a group that is over is shown for this time.
     pub keep_history: Millis,
+    /// How much a group holds.
+    pub bounds: Bounds,
 }
 
 /// Keeps the alert groups.
@@ -106,13 +109,13 @@ impl GroupProcessor {
             Group::begin(key, labels, now)
         });
         let was_over = state::is_over(&known.kept);
-        let were_left_out = known.kept.left_out;
-        match state::apply(&mut known.kept, &mut known.room, breach, timing, now) {
+        let was_full = state::has_unlisted(&known.kept);
+        match state::apply(&mut known.kept, &mut known.room, breach, timing, self.keeping.bounds, now) {
             Applied::Taken => {}
-            Applied::GroupFull => {
+            Applied::NotListed => {
                 // Once, and not for each of a flood; the metric counts them all.
-                if were_left_out == 0 {
-                    tracing::warn!(group = key, "the alert group is full; breaches are left out of it and counted");
+                if !was_full {
+                    tracing::warn!(group = key, "the alert group lists as many alerts as it can; more are counted");
                 }
                 self.decided(Reason::GroupFull);
                 history::note(&mut known.kept, Reason::GroupFull, &[], "", now);
@@ -211,6 +214,12 @@ impl GroupProcessor {
         if let Some(routed) = alert.and_then(|breach| find(all_labels(breach)).or_else(|| find(labels(breach)))) {
             return Some((routed.receiver.clone(), Some(routed)));
         }
+        if alert.is_none()
+            && state::has_unlisted(group)
+            && let Some(routed) = find(state::rest_labels(group))
+        {
+            return Some((routed.receiver.clone(), Some(routed)));
+        }
         // No route leads here any more: whoever was told hears the end of it.
         match group.notified.first() {
             Some(told) if self.routes.has_receiver(&told.receiver) => Some((told.receiver.clone(), None)),
@@ -241,7 +250,7 @@ impl GroupProcessor {
         self.decided(reason);
         tracing::debug!(group = key, reason = reason.as_str(), detail, "decided about an alert group");
         group.pending.extend(flushed.notifications.into_iter().map(|sent| Output::Notification(Box::new(sent))));
-        if reason == Reason::Resolved && !group.kept.alerts.is_empty() {
+        if reason == Reason::Resolved && state::has_alerts(&group.kept) {
             // What nobody was told of is still there.
             let kept = &mut group.kept;
             kept.notified.clear();

@@ -1,5 +1,7 @@
 //! What is known of a group, and how breaches and notifications change it. Pure.
 
+use std::collections::HashSet;
+
 use sha2::{Digest, Sha256};
 use telemetry_schemas::{
     BreachLevel, BreachStatus, EventTime, Millis, TtfBreach,
@@ -11,14 +13,13 @@ use super::{
     decide::{self, Decision, Reason, Terms, View},
     history,
     processor::Output,
+    room::{self, Bounds, Ended, Room},
+    unlisted::{self, Subject},
 };
 use crate::{
-    mutes::Mutes,
+    mutes::{Muted, Mutes},
     route::{Labels, Timing, all_labels},
 };
-
-/// A group's alerts hold at most about this many bytes: state and notification have to fit into a record.
-pub const MAX_GROUP_BYTES: usize = 512 * 1024;
 
 /// A group as the runtime holds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,22 +33,6 @@ pub struct Group {
     pub ends: bool,
     /// How much room its alerts take.
     pub room: Room,
-}
-
-/// How many bytes a group's alerts are, kept beside them: a flood asks for it with every breach. Unknown until it is
-/// asked for, and again after the alerts were changed elsewhere than in [`apply`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Room(Option<usize>);
-
-impl Room {
-    fn taken(self, alerts: &[AlertInstance]) -> usize {
-        self.0.unwrap_or_else(|| alerts.iter().map(|alert| size(&alert.breach)).sum())
-    }
-
-    /// Notes that an alert took so many bytes, and takes so many now.
-    fn changed(&mut self, before: usize, after: usize) {
-        self.0 = self.0.map(|taken| taken + after - before);
-    }
 }
 
 impl Group {
@@ -64,7 +49,17 @@ impl Group {
 
 /// Whether only the history of it is left.
 pub fn is_over(group: &AlertState) -> bool {
-    group.alerts.is_empty() && group.notified.is_empty()
+    !has_alerts(group) && group.notified.is_empty()
+}
+
+/// Whether there is an alert, listed or not.
+pub fn has_alerts(group: &AlertState) -> bool {
+    !group.alerts.is_empty() || has_unlisted(group)
+}
+
+/// Whether there are alerts that are not listed: all of them fire.
+pub fn has_unlisted(group: &AlertState) -> bool {
+    !group.unlisted.is_empty() || group.left_out > 0
 }
 
 /// Leaves the history of a group that is over, to be shown for so long.
@@ -90,14 +85,28 @@ const LONGEST_BACKLOG_WAIT: Millis = Millis::from_secs(60);
 pub enum Applied {
     /// The group is as the breach says.
     Taken,
-    /// The group holds too much already.
-    GroupFull,
+    /// It is counted; the group lists too much already.
+    NotListed,
 }
 
 /// Takes a breach in and sees to it that the group is looked at.
-pub fn apply(group: &mut AlertState, room: &mut Room, breach: TtfBreach, timing: Timing, now: EventTime) -> Applied {
+pub fn apply(
+    group: &mut AlertState,
+    room: &mut Room,
+    breach: TtfBreach,
+    timing: Timing,
+    bounds: Bounds,
+    now: EventTime,
+) -> Applied {
     let wait = wait(&breach, timing, now);
-    let known = group.alerts.iter().position(|alert| is_same_alert(&alert.breach, &breach));
+    // What is known by its hash is not listed: a flood need not be looked for in the list.
+    let is_unlisted =
+        !group.unlisted.is_empty() && unlisted::holds(&group.unlisted, Subject::of(&breach), breach.level);
+    if is_unlisted && breach.status == BreachStatus::Firing {
+        return Applied::Taken;
+    }
+    let listed = |alert: &AlertInstance| is_same_alert(&alert.breach, &breach);
+    let known = if is_unlisted { None } else { group.alerts.iter().position(listed) };
     // Said again: nothing to look at the group for.
     if let Some(index) = known
         && group.alerts[index].breach.status == breach.status
@@ -107,28 +116,33 @@ pub fn apply(group: &mut AlertState, room: &mut Room, breach: TtfBreach, timing:
     }
     match (known, breach.status) {
         (None, BreachStatus::Firing) => {
-            if !make_room(group, room, &breach) {
-                group.left_out += 1;
-                return Applied::GroupFull;
+            let was_over = is_over(group);
+            let is_listed = room::make_room(group, room, &breach, bounds, now);
+            if is_listed {
+                room.changed(0, room::size(&breach));
+                group.alerts.push(AlertInstance { breach, received_at: now, told_at: None });
+            } else {
+                room::leave_out(group, &breach, false, bounds, now);
             }
-            if is_over(group) {
+            if was_over {
                 // The look that was to come was to take the history away.
                 group.next_flush_at = None;
             }
-            room.changed(0, size(&breach));
-            group.alerts.push(AlertInstance { breach, received_at: now, told_at: None });
+            schedule(group, wait, timing, now);
+            return if is_listed { Applied::Taken } else { Applied::NotListed };
         }
-        // The end of something nothing is known of: of one that was left out, when some were.
+        // The end of something that is not listed, or of which nothing is known.
         (None, _) => {
-            group.left_out = (group.left_out - 1).max(0);
-            return Applied::Taken;
+            if room::let_go(group, &breach) != Ended::Told {
+                return Applied::Taken;
+            }
         }
         (Some(index), BreachStatus::Firing) => replace(group, room, index, breach),
         (Some(index), _) if group.alerts[index].told_at.is_some() => replace(group, room, index, breach),
         // Fired and over before anybody was told.
         (Some(index), _) => {
             let gone = group.alerts.remove(index);
-            room.changed(size(&gone.breach), 0);
+            room.changed(room::size(&gone.breach), 0);
         }
     }
     schedule(group, wait, timing, now);
@@ -137,9 +151,9 @@ pub fn apply(group: &mut AlertState, room: &mut Room, breach: TtfBreach, timing:
 
 /// Says anew what is known of an alert.
 fn replace(group: &mut AlertState, room: &mut Room, index: usize, breach: TtfBreach) {
-    let after = size(&breach);
+    let after = room::size(&breach);
     let was = std::mem::replace(&mut group.alerts[index].breach, breach);
-    room.changed(size(&was), after);
+    room.changed(room::size(&was), after);
 }
 
 /// How long a change waits for others that belong with it. While a backlog is worked off, what was found later may
@@ -178,12 +192,15 @@ pub fn flush(group: &mut AlertState, receiver: &str, terms: Terms<'_>, mutes: &M
     } else {
         group.alerts.iter().map(|alert| mutes.check(&all_labels(&alert.breach), now)).collect()
     };
-    let view = View { group, muted: &muted };
+    let rest_muted = rest_muted(group, &muted, mutes, now);
+    let view = View { group, muted: &muted, rest_muted: rest_muted.as_ref() };
     let decision = decide::decide(view, terms, now);
     let level = view.level();
-    let is_any_muted = view.firing().any(|(_, muted)| muted.is_some());
-    let visible: Vec<bool> =
-        (0..group.alerts.len()).map(|index| muted.get(index).is_none_or(Option::is_none)).collect();
+    let is_any_muted = rest_muted.is_some() || view.firing().any(|(_, muted)| muted.is_some());
+    let visible = Visible {
+        listed: (0..group.alerts.len()).map(|index| muted.get(index).is_none_or(Option::is_none)).collect(),
+        rest: rest_muted.is_none(),
+    };
 
     let notifications = if decision.reason.notifies() {
         let receivers = receivers(group, receiver, decision.reason, terms, now);
@@ -205,6 +222,62 @@ pub fn flush(group: &mut AlertState, receiver: &str, terms: Terms<'_>, mutes: &M
     let told: Vec<String> = notifications.iter().map(|sent| sent.receiver.clone()).collect();
     history::note(group, decision.reason, &told, &decision.detail, now);
     Flushed { decision, notifications }
+}
+
+/// Which alerts may be told of.
+#[derive(Debug, Default)]
+pub struct Visible {
+    listed: Vec<bool>,
+    rest: bool,
+}
+
+/// What keeps those quiet that are not listed, of which no more is known than that they are of this group: what keeps all
+/// the listed ones quiet, or, when none of those fires, what the labels of the group match.
+fn rest_muted(group: &AlertState, muted: &[Option<Muted>], mutes: &Mutes, now: EventTime) -> Option<Muted> {
+    if muted.is_empty() && mutes.is_empty() || !has_unlisted(group) {
+        return None;
+    }
+    let view = View { group, muted, rest_muted: None };
+    let mut listed = view.firing().map(|(_, muted)| muted);
+    match listed.next() {
+        Some(first) => first.filter(|_| listed.all(|muted| muted.is_some())).cloned(),
+        None => mutes.check(&rest_labels(group), now),
+    }
+}
+
+/// The labels that are known of alerts that are not listed.
+pub fn rest_labels(group: &AlertState) -> Labels {
+    let mut labels = group.labels.clone();
+    if let Some(level) = unlisted::entries(&group.unlisted).map(unlisted::Entry::level).max() {
+        labels.insert("level".to_owned(), level.as_str().to_owned());
+    }
+    labels
+}
+
+/// How many are late and not listed: each attempt once, and none that is listed with another level.
+pub fn not_listed(group: &AlertState) -> usize {
+    count_not_listed(group, group.left_out, |_| true, |_| true)
+}
+
+/// Those of them the receivers know of.
+fn told_not_listed(group: &AlertState) -> usize {
+    count_not_listed(group, group.left_out_told, |alert| alert.told_at.is_some(), unlisted::Entry::is_told)
+}
+
+fn count_not_listed(
+    group: &AlertState,
+    only_counted: i64,
+    is_shown: impl Fn(&AlertInstance) -> bool,
+    is_meant: impl Fn(unlisted::Entry) -> bool,
+) -> usize {
+    let only_counted = usize::try_from(only_counted).unwrap_or_default();
+    if group.unlisted.is_empty() {
+        return only_counted;
+    }
+    let firing = group.alerts.iter().filter(|alert| alert.breach.status == BreachStatus::Firing && is_shown(alert));
+    let listed: HashSet<Subject> = firing.map(|alert| Subject::of(&alert.breach)).collect();
+    let entries = unlisted::entries(&group.unlisted).filter(|entry| is_meant(*entry));
+    only_counted + entries.filter(|entry| !listed.contains(&entry.subject)).count()
 }
 
 /// Who is told. A step of an escalation is told to those of the step; from then on they hear what the others hear.
@@ -237,7 +310,7 @@ pub fn tell(
     receivers: &[String],
     reason: Reason,
     level: Option<BreachLevel>,
-    visible: &[bool],
+    visible: &Visible,
     now: EventTime,
 ) -> Vec<Notification> {
     let highest_told = group.notified.iter().map(|told| told.level).max();
@@ -247,16 +320,21 @@ pub fn tell(
     };
     if status == BreachStatus::Firing && reason != Reason::Acknowledged && reason != Reason::Assigned {
         group.first_told_at.get_or_insert(now);
-        for (alert, is_visible) in group.alerts.iter_mut().zip(visible) {
+        for (alert, is_visible) in group.alerts.iter_mut().zip(&visible.listed) {
             if *is_visible && alert.breach.status == BreachStatus::Firing {
                 alert.told_at.get_or_insert(now);
             }
+        }
+        if visible.rest {
+            unlisted::tell_all(&mut group.unlisted);
+            group.left_out_told = group.left_out;
         }
     }
     group.alerts.sort_by(|a, b| notification_order(&a.breach).cmp(&notification_order(&b.breach)));
     let alerts: Vec<TtfBreach> =
         group.alerts.iter().filter(|alert| alert.told_at.is_some()).map(|alert| alert.breach.clone()).collect();
     let fingerprint = fingerprint(&alerts);
+    let left_out = i64::try_from(told_not_listed(group)).unwrap_or(i64::MAX);
     let mut notifications = Vec::with_capacity(receivers.len());
     for receiver in receivers {
         group.sequence += 1;
@@ -279,12 +357,13 @@ pub fn tell(
             created_at: now,
             acknowledged_by: group.acknowledged_by.clone(),
             assigned_to: group.assigned_to.clone(),
-            left_out: group.left_out,
+            left_out,
         });
     }
     if reason != Reason::Escalated {
         // Everybody was told the end of these now.
         group.alerts.retain(|alert| alert.breach.status == BreachStatus::Firing);
+        group.unlisted_ended.clear();
     }
     notifications
 }
@@ -310,51 +389,18 @@ fn fingerprint(alerts: &[TtfBreach]) -> String {
 
 /// When a group is dropped that hears nothing new. `None` while nothing is in it.
 pub fn forget_at(group: &AlertState, forget_after: Millis) -> Option<EventTime> {
-    group.alerts.iter().map(|alert| alert.received_at).max().map(|last| last.plus(forget_after))
+    let unlisted = group.left_out_at.filter(|_| has_unlisted(group));
+    group.alerts.iter().map(|alert| alert.received_at).chain(unlisted).max().map(|last| last.plus(forget_after))
 }
 
 /// Whether both are about one attempt of one user, or are one alert that is no user's.
 pub fn is_same_subject(a: &TtfBreach, b: &TtfBreach) -> bool {
-    // What differs most often goes first: a flood compares each breach with all of its group.
-    (&a.user_id, &a.attempt, &a.journey, &a.tenant) == (&b.user_id, &b.attempt, &b.journey, &b.tenant)
+    // What differs most often goes first: a flood compares each breach with all that are listed.
+    a.user_id == b.user_id
+        && (&a.attempt, &a.journey, &a.tenant) == (&b.attempt, &b.journey, &b.tenant)
         && a.labels == b.labels
 }
 
 fn is_same_alert(a: &TtfBreach, b: &TtfBreach) -> bool {
-    a.level == b.level && a.kind == b.kind && is_same_subject(a, b)
-}
-
-/// Makes room for one more alert: what is over goes first, then what is of a lower level.
-fn make_room(group: &mut AlertState, room: &mut Room, breach: &TtfBreach) -> bool {
-    let mut bytes = room.taken(&group.alerts);
-    room.0 = Some(bytes);
-    let needed = size(breach);
-    while bytes + needed > MAX_GROUP_BYTES {
-        let dispensable =
-            |alert: &AlertInstance| alert.breach.status != BreachStatus::Firing || alert.breach.level < breach.level;
-        let victim = group
-            .alerts
-            .iter()
-            .enumerate()
-            .filter(|(_, alert)| dispensable(alert))
-            .min_by_key(|(_, alert)| (alert.breach.status == BreachStatus::Firing, alert.breach.level))
-            .map(|(index, _)| index);
-        let Some(index) = victim else { return false };
-        let gone = group.alerts.remove(index).breach;
-        group.left_out += i64::from(gone.status == BreachStatus::Firing);
-        bytes -= size(&gone);
-        room.0 = Some(bytes);
-    }
-    true
-}
-
-/// About how many bytes a breach is, written down.
-fn size(breach: &TtfBreach) -> usize {
-    let texts = [&breach.breach_id, &breach.tenant, &breach.journey, &breach.user_id, &breach.attempt];
-    let maps = [&breach.segments, &breach.experiments, &breach.labels, &breach.annotations];
-    let named: usize = maps.into_iter().flatten().map(|(name, value)| name.len() + value.len() + 4).sum();
-    80 + texts.iter().map(|text| text.len()).sum::<usize>()
-        + breach.current_stage.as_ref().map_or(0, String::len)
-        + breach.release.as_ref().map_or(0, String::len)
-        + named
+    is_same_subject(a, b) && a.level == b.level && a.kind == b.kind
 }

@@ -1,6 +1,7 @@
 //! The group stage against a naive oracle, and through crashes.
 
 mod acts;
+mod crowd;
 mod model;
 mod model_acts;
 mod past;

@@ -30,11 +30,11 @@ pub struct Facts {
     pub is_personal: bool,
     /// How many are late now.
     pub late: usize,
-    /// Firing alerts that are not listed, for want of room.
+    /// How many of them are not listed, for want of room.
     pub left_out: i64,
-    /// Where those are who are late now, most first.
+    /// Where those are who are listed and late now, most first.
     pub stages: Vec<Count>,
-    /// `plan=team` and the like of those who are late now, most first.
+    /// `plan=team` and the like of those who are listed and late now, most first.
     pub segments: Vec<Count>,
     pub acknowledged_by: Option<String>,
     pub assigned_to: Option<String>,

@@ -43,7 +43,7 @@ pub struct Message {
     pub external_url: Option<String>,
     pub created_at: EventTime,
     pub alerts: Vec<Alert>,
-    /// Firing alerts that are not among them, for want of room.
+    /// Attempts that are late and not among them, for want of room.
     pub left_out: usize,
     pub people: Vec<Person>,
     /// All of it in one line.

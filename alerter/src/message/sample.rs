@@ -57,6 +57,8 @@ pub fn samples() -> Vec<Notification> {
             ..samples[1].clone()
         });
     }
+    // Those who were listed are no longer late, others are.
+    samples.push(Notification { alerts: Vec::new(), left_out: 30_000, ..samples[1].clone() });
     samples
 }
 

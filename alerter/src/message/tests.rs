@@ -277,3 +277,31 @@ fn pagerduty_events_stay_within_its_limits() {
     let message = message("user_ids: plain\nexternal_url: https://ttf.example.com", &huge);
     crate::tests::strict::pagerduty(&crate::receivers::pagerduty::body(&message, "0123456789abcdef0123456789abcdef"));
 }
+
+#[test]
+fn those_who_are_late_and_not_listed_are_counted_in_every_message() {
+    let labels = [("tenant", "acme"), ("journey", "onboarding")];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    for (alerts, unlisted) in [(0, 30_000), (4, 29_996), (60, 29_940)] {
+        let alerts = (0..alerts).map(|index| breach(&format!("u-{index}"), BreachLevel::Critical)).collect();
+        let crowd = Notification { labels: Clone::clone(&labels), left_out: unlisted, alerts, ..firing() };
+        let message = message("", &crowd);
+        let listed = crowd.alerts.len();
+        let texts = [
+            (&message.line, "30000 attempts".to_owned()),
+            (&message.headline, "30000 users late".to_owned()),
+            (&message.slack.title, "30000 attempts".to_owned()),
+            (&message.slack.fallback, format!("{} ", 30_000 - listed.min(3))),
+            (&message.slack.update, format!("And {} more", 30_000 - listed.min(3))),
+            (message.slack.overview.as_ref().expect("several"), format!("30000 late*, of whom {listed} are listed")),
+            (&message.email.text, format!("30000 late now, of whom {listed} are listed")),
+            (&message.email.text, format!("{} more", 30_000 - listed.min(50))),
+            (&message.email.html, format!("{} more", 30_000 - listed.min(50))),
+        ];
+        for (text, expected) in texts {
+            assert!(text.contains(&expected), "{listed} listed: {expected:?} in {text}");
+        }
+        let webhook = serde_json::to_value(Body::new(&message, 0)).expect("JSON");
+        assert_eq!(webhook["truncatedAlerts"], unlisted);
+    }
+}

@@ -147,6 +147,8 @@ fn fields_an_older_record_lacks_take_their_default() {
             expected[name] = match (name, default) {
                 // Kept as JSON text in Avro; the serde form is that text.
                 ("properties", _) => Value::from("{}"),
+                // Bytes are a list of numbers in JSON.
+                _ if field["type"] == "bytes" => Value::Array(Vec::new()),
                 _ => default.clone(),
             };
             assert_eq!(serde_json::to_value(&decoded).expect("JSON"), expected, "{} without {name}", T::NAME);

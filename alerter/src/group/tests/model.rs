@@ -13,9 +13,12 @@ use stream_runtime::{
 };
 use telemetry_schemas::{BreachLevel, Codec, EventTime, TtfBreach, alert::Notification, topics};
 
-use super::semantics::{Drive, SECOND, keeping};
+use super::{
+    crowd::late,
+    semantics::{Drive, SECOND, keeping},
+};
 use crate::{
-    group::{codec::GroupCodec, processor::GroupProcessor},
+    group::{codec::GroupCodec, processor::GroupProcessor, room::Bounds},
     metrics::AlerterMetrics,
     mutes::Mutes,
     route::{Routes, all_labels},
@@ -80,7 +83,7 @@ struct Naive {
     told: Option<(usize, BTreeSet<usize>, i64)>,
     speak_at: Option<i64>,
     repeat: bool,
-    said: Vec<(i64, &'static str, usize)>,
+    said: Vec<(i64, &'static str, usize, usize)>,
 }
 
 impl Naive {
@@ -124,7 +127,7 @@ impl Naive {
             _ => None,
         };
         if let Some((word, level)) = word {
-            self.said.push((self.now, word, level));
+            self.said.push((self.now, word, level, people.len()));
             self.told = self.late.first().is_some().then_some((level, people, self.now));
         }
         if let (true, Some((.., at))) = (self.repeat, &self.told) {
@@ -133,13 +136,19 @@ impl Naive {
     }
 }
 
-fn said(notifications: &[Notification]) -> Vec<(i64, String, BreachLevel)> {
-    notifications.iter().map(|sent| ((sent.created_at.0 - NOW.0) / SECOND, sent.reason.clone(), sent.level)).collect()
+/// When, why, the level, and how many are late.
+fn said(notifications: &[Notification]) -> Vec<(i64, String, BreachLevel, usize)> {
+    let at = |sent: &Notification| (sent.created_at.0 - NOW.0) / SECOND;
+    notifications.iter().map(|sent| (at(sent), sent.reason.clone(), sent.level, late(sent))).collect()
 }
 
 /// Runs the steps without any crash; what follows each other without a commit is one transaction.
 fn drive(section: &str, steps: &[Step]) -> Vec<Notification> {
-    let mut drive = Drive::new(section);
+    drive_bounded(section, steps, Bounds::default())
+}
+
+fn drive_bounded(section: &str, steps: &[Step], bounds: Bounds) -> Vec<Notification> {
+    let mut drive = Drive::bounded(section, bounds);
     let mut open = Vec::new();
     for step in steps {
         open.extend(breaches(*step));
@@ -158,8 +167,13 @@ fn drive(section: &str, steps: &[Step]) -> Vec<Notification> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
+    /// Also where the group lists nobody, one or two of them: what is said, when and of how many is the same.
     #[test]
-    fn what_is_said_is_what_the_naive_oracle_says(steps in steps(), repeat in any::<bool>()) {
+    fn what_is_said_is_what_the_naive_oracle_says(
+        steps in steps(),
+        repeat in any::<bool>(),
+        listed_bytes in prop_oneof![Just(Bounds::default().listed_bytes), 0..1_200_usize],
+    ) {
         let mut naive = Naive { repeat, ..Naive::default() };
         for step in &steps {
             naive.hear(*step);
@@ -171,9 +185,10 @@ proptest! {
         let expected: Vec<_> = naive
             .said
             .iter()
-            .map(|(at, word, level)| (*at, (*word).to_owned(), BreachLevel::ALL[*level]))
+            .map(|(at, word, level, late)| (*at, (*word).to_owned(), BreachLevel::ALL[*level], *late))
             .collect();
-        let sent = drive(&section("[journey]", repeat), &steps);
+        let bounds = Bounds { listed_bytes, ..Bounds::default() };
+        let sent = drive_bounded(&section("[journey]", repeat), &steps, bounds);
         prop_assert_eq!(said(&sent), expected);
         let ids: BTreeSet<_> = sent.iter().map(|sent| &sent.notification_id).collect();
         prop_assert_eq!(ids.len(), sent.len());

@@ -13,7 +13,8 @@ use crate::{
     config::AlerterConfig,
     group::{
         processor::{GroupProcessor, Input, Keeping, Kind, Output},
-        state::{self, Group, MAX_GROUP_BYTES},
+        room::Bounds,
+        state::{self, Group},
     },
     metrics::AlerterMetrics,
     mutes::{Mutes, follow::SharedMutes},
@@ -37,17 +38,26 @@ pub struct Drive {
 }
 
 pub fn keeping(config: &AlerterConfig) -> Keeping {
-    Keeping { forget_after: Millis(config.forget_after.millis()), keep_history: Millis(config.keep_history.millis()) }
+    Keeping {
+        forget_after: Millis(config.forget_after.millis()),
+        keep_history: Millis(config.keep_history.millis()),
+        bounds: Bounds::default(),
+    }
 }
 
 impl Drive {
     pub fn new(section: &str) -> Self {
+        Self::bounded(section, Bounds::default())
+    }
+
+    /// With groups that hold no more than this.
+    pub fn bounded(section: &str, bounds: Bounds) -> Self {
         let config = config(section);
         let routes = Arc::new(Routes::new(&config));
         let metrics = Metrics::default();
         let mutes: SharedMutes = Arc::new(RwLock::new(Mutes::new(&config)));
-        let processor =
-            GroupProcessor::new(routes.clone(), keeping(&config), mutes.clone(), &AlerterMetrics::new(&metrics));
+        let keeping = Keeping { bounds, ..keeping(&config) };
+        let processor = GroupProcessor::new(routes.clone(), keeping, mutes.clone(), &AlerterMetrics::new(&metrics));
         processor.observe_complete(0);
         let (groups, sent) = (BTreeMap::new(), Vec::new());
         Self { processor, routes, groups, now_ms: NOW.0, sent, metrics, behind_ms: 0, mutes }
@@ -361,63 +371,6 @@ fn nobody_is_told_in_place_of_a_receiver_that_is_gone() {
     drive.wait(100);
     assert_eq!(drive.heard(), [heard("first_notification", Warning, 1)]);
     assert!(drive.open().is_empty());
-}
-
-#[test]
-fn a_group_stays_within_a_records_size() {
-    let mut drive = Drive::new("route: { group_by: [journey] }");
-    let filler = "x".repeat(60_000);
-    let big = |index: usize, level| TtfBreach {
-        segments: BTreeMap::from([("s".to_owned(), filler.clone())]),
-        ..breach(&format!("u-{index}"), level)
-    };
-    drive.transaction((0..20).map(|index| big(index, Warning)).collect());
-    drive.take(big(20, Critical));
-    let group = drive.groups.values().next().expect("one group");
-    let bytes: usize = group.kept.alerts.iter().map(|alert| alert.breach.segments["s"].len()).sum();
-    assert!(bytes <= MAX_GROUP_BYTES, "{bytes}");
-    assert!(group.kept.alerts.iter().any(|alert| alert.breach.level == Critical), "a worse one takes the place");
-    assert!(drive.metrics.render().contains(r#"ttf_alert_decisions_total{reason="group_full"} 12"#));
-    drive.wait(10);
-    assert_eq!(drive.sent[0].level, Critical);
-}
-
-#[test]
-fn the_end_of_what_was_left_out_is_counted() {
-    let mut drive = Drive::new("route: { group_by: [journey] }");
-    let filler = BTreeMap::from([("s".to_owned(), "x".repeat(60_000))]);
-    let big = |user: &str| TtfBreach { segments: filler.clone(), ..breach(user, Warning) };
-    drive.transaction((0..10).map(|index| big(&format!("u-{index}"))).collect());
-    let left_out = |drive: &Drive| drive.groups.values().next().expect("one group").kept.left_out;
-    assert_eq!(left_out(&drive), 2);
-    drive.take(resolved("u-9", Warning));
-    assert_eq!(left_out(&drive), 1);
-    drive.take(resolved("u-0", Warning));
-    assert_eq!(left_out(&drive), 1, "that one was not left out");
-}
-
-#[test]
-fn the_room_alerts_take_is_counted_along_with_them() {
-    let mut drive = Drive::new("route: { group_by: [journey] }");
-    let big = |user: &str, size: usize| TtfBreach {
-        segments: BTreeMap::from([("s".to_owned(), "x".repeat(size))]),
-        ..breach(user, Warning)
-    };
-    drive.transaction(vec![big("u-0", 200_000), big("u-1", 200_000), big("u-2", 200_000)]);
-    let listed = |drive: &Drive| drive.groups.values().next().expect("one group").kept.alerts.len();
-    assert_eq!(listed(&drive), 2);
-    // Said again in fewer words, and gone before anybody heard of it: both make room.
-    drive.transaction(vec![big("u-0", 10), big("u-3", 200_000), big("u-4", 200_000)]);
-    assert_eq!(listed(&drive), 3);
-    drive.transaction(vec![resolved("u-1", Warning), big("u-5", 200_000), big("u-6", 200_000)]);
-    assert_eq!(listed(&drive), 3);
-    // What was told and is over makes room after everybody has heard of it.
-    drive.wait(10);
-    drive.take(resolved("u-3", Warning));
-    drive.take(resolved("u-5", Warning));
-    drive.wait(400);
-    drive.transaction(vec![big("u-7", 200_000), big("u-8", 200_000), big("u-9", 200_000)]);
-    assert_eq!(listed(&drive), 3);
 }
 
 #[test]

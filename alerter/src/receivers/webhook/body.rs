@@ -50,7 +50,7 @@ impl<'a> Body<'a> {
         Self {
             version: "4",
             group_key: &message.group_key,
-            truncated_alerts: message.alerts.len() - shown,
+            truncated_alerts: message.alerts.len() - shown + message.left_out,
             status: message.status.as_str(),
             receiver: &message.receiver,
             group_labels: &message.group_labels,
