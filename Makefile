@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(TTF_CACHE_DIR)/target
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-quick test-python test-deploy test-operations lint fmt bench bench-streams audit services-up services-down services-env prerequisites
+.PHONY: help dev build test test-quick test-python test-deploy test-operations fuzz lint fmt bench bench-streams audit services-up services-down services-env prerequisites
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-deploy: prerequisites ## Only the checks of deploy/ and docker-compose.yml 
 
 test-operations: prerequisites ## Only the tests of operation: TLS, ttf doctor, rolling restart, recovery (servers: make services-up)
 	@scripts/test-operations.sh $(ARGS)
+
+fuzz: prerequisites ## Only the fuzzing of what the gateway reads, a minute (ARGS: targets; FUZZ_SECONDS)
+	@scripts/fuzz.sh $(ARGS)
 
 lint: prerequisites ## Format check, clippy with warnings as errors, shell syntax, the Python client's types
 	cargo fmt --all --check

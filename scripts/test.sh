@@ -14,6 +14,8 @@ features=(--features ttf/failpoints)
 cargo build --locked --workspace --bins "${features[@]}"
 cargo test --locked --workspace "${features[@]}" --no-run
 scripts/clients/install.sh
+# A filter is one for the Rust suites. Before the servers start, whose threads it would only disturb.
+if [ $# = 0 ]; then scripts/fuzz.sh; fi
 scripts/services/services.sh up
 # shellcheck disable=SC1091
 . "$TTF_SERVICES_DIR/env"

@@ -1,5 +1,5 @@
 #![no_main]
 
-use ingest_gateway::offline::{Door, probe};
+use event_readers::probe::{Door, probe};
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| probe(Door::Event, input));

@@ -7,9 +7,7 @@
 //!   [`privacy`] handles personal data; [`judge`] is the four of them in order, the same for every way in.
 //! - [`records`] encodes what was decided, [`publish`] waits for the log's acknowledgement, [`outcome`] keeps the books.
 
-mod adapters;
 mod app_metrics;
-mod batch;
 mod cohorts;
 pub mod config;
 mod dedup;
@@ -21,7 +19,6 @@ mod judge;
 mod limits;
 mod metrics;
 mod normalise;
-pub mod offline;
 mod outcome;
 pub mod plan;
 pub mod privacy;
@@ -40,6 +37,7 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
+use event_readers::{adapters, batch};
 use service_kit::{
     Kit,
     config::{MetricsConfig, Secret, TenantsConfig},

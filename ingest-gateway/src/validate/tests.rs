@@ -50,10 +50,10 @@ fn every_invalid_vector_is_rejected_for_its_reason() {
 #[test]
 fn the_fields_and_types_are_those_of_the_schema() {
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
-    let known: BTreeSet<String> = super::fields::FIELDS.iter().map(|name| (*name).to_owned()).collect();
+    let known: BTreeSet<String> = super::FIELDS.iter().map(|name| (*name).to_owned()).collect();
     assert_eq!(names(&event_schema()["properties"]), known);
     let types = telemetry_schemas::json_schema::event_types();
-    assert_eq!(types, super::fields::EVENT_TYPES.map(|(name, _)| name));
+    assert_eq!(types, super::EVENT_TYPES.map(|(name, _)| name));
 }
 
 #[test]

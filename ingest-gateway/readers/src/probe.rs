@@ -1,4 +1,4 @@
-//! The gateway's readers without a gateway, for fuzzing and for replaying what fuzzing has found.
+//! One input for one reader: what fuzzing runs, and what replays the inputs that fuzzing has found.
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The fields of an event, in the order of the documentation.
-pub(super) const FIELDS: [&str; 10] = [
+pub const FIELDS: [&str; 10] = [
     "event_name",
     "event_type",
     "event_id",
@@ -24,7 +24,7 @@ pub(super) const FIELDS: [&str; 10] = [
 ];
 
 /// The types an event may have.
-pub(super) const EVENT_TYPES: [(&str, EventType); 8] = [
+pub const EVENT_TYPES: [(&str, EventType); 8] = [
     ("track", EventType::Track),
     ("ttf_milestone", EventType::TtfMilestone),
     ("identify", EventType::Identify),

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use ingest_gateway::offline::{Door, probe};
+use event_readers::probe::{Door, probe};
 
 /// Mutations of each entry.
 const MUTATIONS: u64 = 1_500;
@@ -43,7 +43,7 @@ fn mutated(entry: &[u8], state: &mut u64) -> Vec<u8> {
 
 #[test]
 fn no_entry_of_a_corpus_and_no_mutation_of_one_brings_a_reader_down() {
-    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     for (name, door) in DOORS {
         let mut entries: Vec<_> =
             fs::read_dir(corpora.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
