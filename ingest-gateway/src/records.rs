@@ -96,10 +96,10 @@ impl Records {
         Ok(record(&self.rejected, None, self.codec.encode(event)?, event.received_at))
     }
 
-    /// A request to forget a person, under the same key as the person's events.
-    pub fn erasure(&self, erasure: &Erasure) -> Result<NewRecord, EncodeError> {
+    /// A request of this instant to forget a person, under the same key as the person's events.
+    pub fn erasure(&self, erasure: &Erasure, at: EventTime) -> Result<NewRecord, EncodeError> {
         let key = RecordKey::user(&erasure.tenant, &erasure.user_id).to_bytes();
-        Ok(record(&self.erasures, Some(key), self.codec.encode(erasure)?, erasure.erased_at))
+        Ok(record(&self.erasures, Some(key), self.codec.encode(erasure)?, at))
     }
 
     /// An entry of the audit log, keyed by tenant.

@@ -14,3 +14,8 @@ pub struct Erasure {
     pub requested_by: String,
     pub reason: Option<String>,
 }
+
+impl Erasure {
+    /// `erased_at` of a person of whom nothing is to be kept, whatever comes: the last day (UTC) of the times that are taken.
+    pub const FOR_GOOD: EventTime = EventTime(4_102_358_400_000);
+}

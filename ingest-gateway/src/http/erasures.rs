@@ -12,7 +12,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service_kit::config::KeyScope;
-use telemetry_schemas::{EncodeError, audit::AuditEntry, erasure::Erasure};
+use telemetry_schemas::{EncodeError, EventTime, audit::AuditEntry, erasure::Erasure};
 
 use super::{
     auth::Caller,
@@ -20,7 +20,7 @@ use super::{
     error::ApiError,
     state::{Gateway, now},
 };
-use crate::validate;
+use crate::{privacy::AfterErasure, validate};
 
 const MAX_BODY: usize = 16 * 1024;
 
@@ -55,7 +55,13 @@ async fn accept(gateway: Gateway, peer: Peer, headers: &HeaderMap, body: Body) -
     let body = body::read(headers, body, MAX_BODY, timeout, &mut reservation).await?;
     let request = parse(&body)?;
     let origin = peer.map_or_else(|| "unknown".to_owned(), |Extension(ConnectInfo(addr))| addr.ip().to_string());
-    let erased_at = now();
+    let at = now();
+    let policy = gateway.judge.treatment.policies.of(&caller.tenant);
+    let after_erasure = policy.after_erasure();
+    let erased_at = match after_erasure {
+        AfterErasure::StartAnew => at,
+        AfterErasure::Refuse => Erasure::FOR_GOOD,
+    };
     let erasure = |user_id| Erasure {
         erasure_id: uuid::Uuid::now_v7().to_string(),
         tenant: caller.tenant.to_string(),
@@ -65,15 +71,16 @@ async fn accept(gateway: Gateway, peer: Peer, headers: &HeaderMap, body: Body) -
         reason: request.reason.clone(),
     };
     // A person is forgotten under the pseudonyms, too, that the privacy policy may have given.
-    let ids = gateway.judge.treatment.policies.of(&caller.tenant).ids_of_user(&caller.tenant, &request.user_id);
+    let ids = policy.ids_of_user(&caller.tenant, &request.user_id);
     let erasures: Vec<Erasure> = ids.into_iter().map(erasure).collect();
     let answer = json!({
         "erasure_id": erasures.first().map(|erasure| &erasure.erasure_id),
         "status": "accepted",
         "erased_at": erased_at.to_rfc3339(),
+        "after_erasure": after_erasure,
     });
     // Carried to its end even when the client goes away.
-    let task = gateway.tasks.spawn(publish(gateway.clone(), caller, erasures, origin));
+    let task = gateway.tasks.spawn(publish(gateway.clone(), caller, erasures, origin, at));
     task.await.map_err(|error| {
         tracing::error!(%error, "an erasure's task failed");
         ApiError::internal()
@@ -98,11 +105,17 @@ fn parse(body: &[u8]) -> Result<Request, ApiError> {
 }
 
 /// Publishes the erasures and their entries in the audit log; all or a retry.
-async fn publish(gateway: Gateway, caller: Caller, erasures: Vec<Erasure>, origin: String) -> Result<(), ApiError> {
+async fn publish(
+    gateway: Gateway,
+    caller: Caller,
+    erasures: Vec<Erasure>,
+    origin: String,
+    at: EventTime,
+) -> Result<(), ApiError> {
     let entry = |erasure: &Erasure| AuditEntry {
         audit_id: uuid::Uuid::now_v7().to_string(),
         tenant: erasure.tenant.clone(),
-        at: erasure.erased_at,
+        at,
         actor: caller.name.to_string(),
         action: "erasure".to_owned(),
         target: erasure.erasure_id.clone(),
@@ -117,7 +130,7 @@ async fn publish(gateway: Gateway, caller: Caller, erasures: Vec<Erasure>, origi
     };
     let records = gateway.records.clone();
     let encoded = tokio::task::spawn_blocking(move || {
-        let erasures = erasures.iter().map(|erasure| records.erasure(erasure));
+        let erasures = erasures.iter().map(|erasure| records.erasure(erasure, at));
         erasures.chain(entries.iter().map(|entry| records.audit(entry))).collect::<Result<Vec<_>, EncodeError>>()
     });
     let records = encoded.await.map_err(|_| ApiError::internal())?.map_err(|error| {

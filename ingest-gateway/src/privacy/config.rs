@@ -15,6 +15,7 @@ pub struct PrivacyConfig {
     pub detectors: BTreeMap<Detector, Action>,
     pub properties: PropertyLists,
     pub consent: ConsentConfig,
+    pub after_erasure: AfterErasure,
     /// For hashes, pseudonyms and sealed values. The first makes new hashes and seals, the last makes pseudonyms, and
     /// all of them open what was sealed.
     pub keys: Vec<PrivacyKey>,
@@ -36,6 +37,19 @@ pub struct TenantPrivacy {
     pub properties: Option<PropertyLists>,
     /// In place of the common consent.
     pub consent: Option<ConsentConfig>,
+    /// In place of the common one.
+    pub after_erasure: Option<AfterErasure>,
+}
+
+/// What becomes of events of a person that come after the erasure.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterErasure {
+    /// The person is a new one.
+    #[default]
+    StartAnew,
+    /// Nothing of them is kept, ever. Cannot be taken back for those who were erased so.
+    Refuse,
 }
 
 /// Which properties are kept at all, by their names directly below `properties`.

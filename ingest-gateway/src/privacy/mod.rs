@@ -25,7 +25,7 @@ mod tests;
 mod texts;
 mod treatment;
 
-pub use config::{Action, Detector, PrivacyConfig};
+pub use config::{Action, AfterErasure, Detector, PrivacyConfig};
 pub use consent::Milestones;
 pub use policies::Policies;
 pub use policy::{Policy, PolicyError, Redaction, Treated};

@@ -54,6 +54,7 @@ fn merged(common: &PrivacyConfig, own: &TenantPrivacy) -> PrivacyConfig {
     if let Some(consent) = own.consent {
         merged.consent = consent;
     }
+    merged.after_erasure = own.after_erasure.unwrap_or(merged.after_erasure);
     merged
 }
 
@@ -62,6 +63,7 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::privacy::AfterErasure;
 
     fn policies(config: Value) -> Result<Policies, PolicyError> {
         Policies::compile(&serde_json::from_value(config).unwrap(), &Milestones::default())
@@ -107,6 +109,19 @@ mod tests {
         event.insert("properties".to_owned(), json!({"secret": 1, "plan": "team"}));
         assert!(policies.of("acme").apply("acme", &mut event).is_ok());
         assert_eq!(event["properties"], json!({"plan": "team"}));
+    }
+
+    #[test]
+    fn what_follows_an_erasure_is_each_tenants_own() {
+        let policies = policies(
+            json!({"after_erasure": "refuse", "tenants": {"acme": {"after_erasure": "start_anew"}, "bank": {}}}),
+        );
+        let policies = policies.unwrap();
+        let of = |tenant| policies.of(tenant).after_erasure();
+        assert_eq!(
+            (of("other"), of("acme"), of("bank")),
+            (AfterErasure::Refuse, AfterErasure::StartAnew, AfterErasure::Refuse)
+        );
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::{
-    config::{Action, ConsentConfig, Detector, PrivacyConfig, PrivacyKey, PropertyLists, WithoutAnalytics},
+    config::{
+        Action, AfterErasure, ConsentConfig, Detector, PrivacyConfig, PrivacyKey, PropertyLists, WithoutAnalytics,
+    },
     consent::{self, ConsentMissing, Milestones},
     detect::Detectors,
     fields::Rule,
@@ -46,6 +48,7 @@ pub struct Policy {
     lists: PropertyLists,
     consent: ConsentConfig,
     milestones: Milestones,
+    after_erasure: AfterErasure,
     actions: [Action; 6],
     pub(super) detectors: Detectors,
     pub(super) keyring: Keyring,
@@ -125,6 +128,7 @@ impl Policy {
             lists: config.properties.clone(),
             consent: config.consent,
             milestones,
+            after_erasure: config.after_erasure,
             actions,
             detectors: Detectors::new(on),
             keyring: Keyring::new(config),
@@ -183,6 +187,11 @@ impl Policy {
             ids.extend(self.keyring.user_pseudonym(tenant, user_id).filter(|pseudonym| *pseudonym != ids[0]));
         }
         ids
+    }
+
+    /// What becomes of what an erased user does later.
+    pub fn after_erasure(&self) -> AfterErasure {
+        self.after_erasure
     }
 
     /// The id under which a user's events are kept.

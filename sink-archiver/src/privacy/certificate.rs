@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use telemetry_schemas::{
+    erasure::Erasure,
     time::{EventTime, rfc3339},
     topics::{
         ALERT_GROUPS, ALERT_NOTIFICATIONS, CATALOGUE, ERASURES, EVENTS, EVENTS_RAW, EVENTS_REJECTED, TTF_BREACHES,
@@ -63,11 +64,18 @@ pub const TOPICS_WITH_COPIES: [&str; 8] =
     [EVENTS_RAW, EVENTS, EVENTS_REJECTED, TTF_RECORDS, TTF_BREACHES, ALERT_GROUPS, ALERT_NOTIFICATIONS, ERASURES];
 
 impl Certificate {
-    /// Until when copies in the topics may still be there: the longest of their retentions after the erasure.
+    /// Until when copies in the topics may still be there: the longest of their retentions after the erasure. What comes
+    /// later ages out likewise, from when it came.
     pub fn copies_until(&self) -> EventTime {
         let kept = CATALOGUE.iter().filter(|topic| TOPICS_WITH_COPIES.contains(&topic.name));
         let longest = kept.filter_map(telemetry_schemas::topics::Topic::retention).max_by_key(|kept| kept.0);
-        EventTime(self.erased_at.0 + longest.map_or(0, |kept| kept.0))
+        let written_until = self.erased_at.min(self.database_at);
+        EventTime(written_until.0 + longest.map_or(0, |kept| kept.0))
+    }
+
+    /// Whether what the user does later is refused, too.
+    pub fn is_for_good(&self) -> bool {
+        self.erased_at >= Erasure::FOR_GOOD
     }
 
     pub fn is_complete(&self) -> bool {
@@ -98,7 +106,11 @@ impl Certificate {
                 },
                 "topics": {"copies_until": self.copies_until().to_rfc3339(), "topics": TOPICS_WITH_COPIES},
             },
-            "later_events": "start anew, under a new pseudonym",
+            "later_events": if self.is_for_good() {
+                "nothing of them is kept; copies in the topics age out"
+            } else {
+                "start anew, under a new pseudonym"
+            },
         })
     }
 }
@@ -128,5 +140,9 @@ mod tests {
         assert_eq!(json["status"], "in_progress");
         assert_eq!(json["stores"]["database"]["deleted"]["events"], 3);
         assert!(json["stores"]["processor"]["at"].is_null());
+        assert!(json["later_events"].as_str().is_some_and(|said| said.contains("anew")));
+        let for_good = Certificate { erased_at: Erasure::FOR_GOOD, ..certificate };
+        assert_eq!(for_good.copies_until(), EventTime(2_000 + 30 * 86_400_000), "not thirty days after the last day of all");
+        assert!(for_good.to_json()["later_events"].as_str().is_some_and(|said| said.contains("nothing")));
     }
 }

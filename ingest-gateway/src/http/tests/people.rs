@@ -78,6 +78,25 @@ async fn an_erasure_is_on_its_way_and_in_the_audit_log() {
 }
 
 #[tokio::test]
+async fn who_is_not_to_come_back_is_erased_for_good() {
+    let mut setup = Setup::default();
+    setup.privacy = serde_json::from_value(json!({"after_erasure": "refuse"})).unwrap();
+    let gateway = start_with(setup).await;
+    let before = service_kit::clock::now_ms();
+    let body = json!({"user_id": "u-1"}).to_string();
+    let (status, accepted) = answer(gateway.post_to("/api/v1/privacy/erasures").body(body).send().await.unwrap()).await;
+    assert_eq!((status, accepted["after_erasure"].as_str()), (202, Some("refuse")), "{accepted}");
+    let erasure: Erasure = gateway.values(topics::ERASURES).remove(0);
+    assert_eq!(erasure.erased_at, Erasure::FOR_GOOD);
+    assert_eq!(erasure.erased_at.to_rfc3339(), "2099-12-31T00:00:00.000Z");
+    // A topic's retention goes by the records' own times: this one is of now, and its entry in the audit log, too.
+    let written = gateway.records(topics::ERASURES)[0].timestamp_ms;
+    assert!((before..=service_kit::clock::now_ms()).contains(&written), "{written}");
+    let entry: AuditEntry = gateway.values(topics::AUDIT).remove(0);
+    assert_eq!(entry.at.0, written);
+}
+
+#[tokio::test]
 async fn what_is_no_erasure_is_refused() {
     let gateway = start().await;
     let cases = [
