@@ -6,6 +6,7 @@
 //! - [`cohorts`]: the figures of cohorts of signups, every minute, from the database.
 //! - [`retention`]: what goes when, and never before it is archived and verified.
 //! - [`privacy`]: certificates of erasures, and what is kept about somebody.
+//! - [`whereabouts`]: where one event is in all that.
 //! - [`erasure`]: who was erased, so that nothing from before comes back.
 
 pub mod cohorts;
@@ -23,6 +24,7 @@ mod run;
 #[cfg(test)]
 mod samples;
 mod upkeep;
+pub mod whereabouts;
 
 pub use config::{ArchiveConfig, RetentionConfig};
 pub use live_view::{LiveView, open_live_view};

@@ -40,7 +40,7 @@ pub enum Command {
     Send(SendArgs),
     /// Print what flows through a topic
     Tail(TailArgs),
-    /// Show where an event is: the gateway's outcome, its place on the topics, the record it caused
+    /// Show where an event is: the gateway's outcome, its place on the topics, the record it caused, its row, its object
     Trace(TraceArgs),
     /// Watch the processors: partitions and their owners, lag, commits, restores, state
     Top(TopArgs),

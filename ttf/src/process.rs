@@ -94,7 +94,7 @@ enum DevRoutes {
 async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyhow::Result<Option<SocketAddr>> {
     let Some((log, codec)) = open(config.clone(), roles, kit).await? else { return Ok(None) };
     let settings = config::gateway_settings(&config);
-    let alerting = config.alerter.clone();
+    let (alerting, archive) = (config.alerter.clone(), config.archive.clone());
     let live_view = if roles.archiver || roles.gateway {
         Some(sink_archiver::live_view::open_live_view(&config.archive, kit).await?)
     } else {
@@ -136,7 +136,7 @@ async fn start(config: Config, roles: Roles, dev: DevRoutes, kit: &Kit) -> anyho
     let (true, Some(live_view)) = (roles.gateway, live_view) else { return Ok(None) };
     let routes = match dev {
         DevRoutes::Present => tail::server::router(log.clone(), Arc::new(codec.clone()), kit.shutdown())
-            .merge(trace::router(log.clone(), Arc::new(codec.clone()))),
+            .merge(trace::router(log.clone(), Arc::new(codec.clone()), archive)),
         DevRoutes::Absent => Router::new(),
     };
     let (desk_log, desk_codec) = (log.clone(), codec.clone());

@@ -35,6 +35,7 @@ use crate::{
         certificate::{Certificate, Step},
     },
     retention::{Census, Expiry},
+    whereabouts::{Sought, StoredEvent},
 };
 
 /// What can go wrong, by what to do about it.
@@ -123,6 +124,9 @@ pub trait Database: Send + Sync + 'static {
 
     /// Every row of a user, as it is stored.
     async fn rows_of(&self, tenant: &str, user_id: &str) -> Result<UserRows, DatabaseError>;
+
+    /// The row of an event, and how far its partition was read.
+    async fn stored_event(&self, sought: &Sought) -> Result<StoredEvent, DatabaseError>;
 
     /// Deletes what is past its time, from the row of instant `oldest` on; tells how many rows went.
     async fn expire(&self, expiry: Expiry, oldest: Option<EventTime>) -> Result<u64, DatabaseError>;

@@ -39,6 +39,7 @@ use crate::{
         certificate::{Certificate, Step},
     },
     retention::{Census, Expiry},
+    whereabouts::{Sought, StoredEvent},
 };
 use address::Address;
 use errors::{is_data_error, unavailable};
@@ -208,6 +209,11 @@ impl Database for Postgres {
         privacy::rows_of(&client, tenant, user_id).await
     }
 
+    async fn stored_event(&self, sought: &Sought) -> Result<StoredEvent, DatabaseError> {
+        let client = self.client().await?;
+        stored_event(&client, sought).await
+    }
+
     async fn expiring(&self, expiry: Expiry) -> Result<Census, DatabaseError> {
         retention::expiring(&mut self.client().await?, &expiry).await
     }
@@ -231,6 +237,22 @@ impl Database for Postgres {
 
     async fn ping(&self) -> Result<(), DatabaseError> {
         self.client().await?.simple_query("SELECT 1").await.map(drop).map_err(|error| unavailable(&error))
+    }
+}
+
+async fn stored_event(client: &Object, sought: &Sought) -> Result<StoredEvent, DatabaseError> {
+    let Sought { event, at, offset: _ } = sought;
+    let sql = include_str!("queries/stored_event.sql");
+    let parameters: [&(dyn ToSql + Sync); 6] =
+        [&event.tenant, &event.source, &event.event_id, &event.timestamp.0, &&*at.topic, &at.partition];
+    match client.query_one(sql, &parameters).await {
+        Ok(row) => Ok(StoredEvent {
+            received_at: row.get::<_, Option<i64>>(0).map(EventTime),
+            next_offset: row.get::<_, Option<i64>>(1).unwrap_or(0),
+        }),
+        // An id the database cannot even be asked for was never stored.
+        Err(error) if is_data_error(&error) => Ok(StoredEvent::default()),
+        Err(error) => Err(unavailable(&error)),
     }
 }
 

@@ -37,6 +37,7 @@ use crate::{
         certificate::{Certificate, Step},
     },
     retention::{Census, Expiry},
+    whereabouts::{Sought, StoredEvent},
 };
 
 /// One database file.
@@ -91,6 +92,25 @@ impl Sqlite {
             .await
             .map_err(|error| DatabaseError::Fatal(format!("a database call ended early: {error}")))?
     }
+}
+
+fn stored_event(connection: &Connection, sought: &Sought) -> rusqlite::Result<StoredEvent> {
+    let Sought { event, at, offset: _ } = sought;
+    let parameters = params![
+        event.tenant,
+        event.source,
+        event.event_id,
+        event.timestamp.to_rfc3339(),
+        &*at.topic,
+        at.partition
+    ];
+    connection.query_row(include_str!("queries/stored_event.sql"), parameters, |row| {
+        let received_at: Option<String> = row.get(0)?;
+        Ok(StoredEvent {
+            received_at: received_at.and_then(|text| EventTime::parse(&text).ok()),
+            next_offset: row.get::<_, Option<i64>>(1)?.unwrap_or(0),
+        })
+    })
 }
 
 impl Shared {
@@ -252,6 +272,14 @@ impl Database for Sqlite {
         let (tenant, user_id) = (tenant.to_owned(), user_id.to_owned());
         self.blocking(move |shared| {
             privacy::rows_of(&shared.reader.lock(), &tenant, &user_id).map_err(|error| unavailable(&error))
+        })
+        .await
+    }
+
+    async fn stored_event(&self, sought: &Sought) -> Result<StoredEvent, DatabaseError> {
+        let sought = sought.clone();
+        self.blocking(move |shared| {
+            stored_event(&shared.reader.lock(), &sought).map_err(|error| unavailable(&error))
         })
         .await
     }

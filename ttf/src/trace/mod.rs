@@ -1,5 +1,8 @@
-//! `ttf trace EVENT_ID`: where an event is, as far as the topics tell: what the gateway decided, where it lies, which record
-//! it caused. What cannot be known from there is said to be unknown.
+//! `ttf trace EVENT_ID`: where an event is: what the gateway decided, where it lies on the topics, which record it caused,
+//! whether its row is in the database and which object holds it. What cannot be known is said to be unknown.
+
+mod archive;
+mod words;
 
 use std::{ops::ControlFlow, process::ExitCode, sync::Arc, time::Duration};
 
@@ -13,7 +16,8 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stream_runtime::log::{LogConfig, RecordRef};
+use sink_archiver::{ArchiveConfig, whereabouts::Sought};
+use stream_runtime::log::{LogConfig, RecordRef, TopicPartition};
 use telemetry_schemas::{Codec, Event, EventTime, TtfRecord, json::to_json, rejected::RejectedEvent, topics};
 
 use crate::{
@@ -39,7 +43,7 @@ pub async fn run(args: TraceArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         output::line(serde_json::to_string_pretty(&found)?)?;
     } else {
-        for line in for_people(&found) {
+        for line in words::for_people(&found) {
             output::line(line)?;
         }
     }
@@ -52,12 +56,13 @@ async fn on_kafka(args: &TraceArgs, config: ConfigArgs) -> anyhow::Result<Value>
     if matches!(config.log, LogConfig::Embedded(_)) {
         bail!("an embedded log is read through the process that holds it: use `--url http://127.0.0.1:8080`");
     }
-    let (id, from) = (args.event_id.clone(), From::parse(&args.from)?);
-    tokio::task::spawn_blocking(move || {
+    let (id, from, archive) = (args.event_id.clone(), From::parse(&args.from)?, config.archive.clone());
+    let traced = tokio::task::spawn_blocking(move || {
         let log = stream_runtime::log::open(&config.log, "ttf-trace")?;
         trace(&log, &config::codec(&config)?, &id, from)
     })
-    .await?
+    .await??;
+    Ok(traced.with_archive(&archive).await)
 }
 
 async fn on_dev(args: &TraceArgs, url: &str) -> anyhow::Result<Value> {
@@ -78,14 +83,15 @@ struct Params {
 }
 
 /// `GET /dev/v1/trace`: how `ttf trace` asks a running `ttf dev`.
-pub fn router(log: SharedLog, codec: Arc<Codec>) -> Router {
+pub fn router(log: SharedLog, codec: Arc<Codec>, archive: ArchiveConfig) -> Router {
+    let archive = Arc::new(archive);
     let handler = move |Query(params): Query<Params>| {
-        let (log, codec) = (log.clone(), codec.clone());
+        let (log, codec, archive) = (log.clone(), codec.clone(), archive.clone());
         async move {
             let traced =
                 tokio::task::spawn_blocking(move || trace(&log, &codec, &params.event_id, From::parse(&params.from)?));
             match traced.await {
-                Ok(Ok(found)) => Json(found).into_response(),
+                Ok(Ok(traced)) => Json(traced.with_archive(&archive).await).into_response(),
                 Ok(Err(error)) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
                 Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the trace failed; it was logged"),
             }
@@ -98,9 +104,27 @@ fn refuse(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({ "code": "bad_request", "message": message }))).into_response()
 }
 
+/// What the topics told.
+struct Traced {
+    found: Value,
+    /// The first event of that id.
+    first: Option<Sought>,
+}
+
+impl Traced {
+    /// Everything, with what the archive says.
+    async fn with_archive(mut self, config: &ArchiveConfig) -> Value {
+        let (row, object) = archive::ask(config, self.first.as_ref()).await;
+        self.found["row"] = row;
+        self.found["object"] = object;
+        self.found
+    }
+}
+
 /// Looks through the topics from `from` on. Blocks.
-fn trace(log: &SharedLog, codec: &Codec, event_id: &str, from: From) -> anyhow::Result<Value> {
+fn trace(log: &SharedLog, codec: &Codec, event_id: &str, from: From) -> anyhow::Result<Traced> {
     let mut events = Vec::new();
+    let mut first = None;
     let mut user = None;
     places(
         log,
@@ -116,7 +140,9 @@ fn trace(log: &SharedLog, codec: &Codec, event_id: &str, from: From) -> anyhow::
                 "tenant": event.tenant, "source": event.source, "event_name": event.event_name,
                 "received_at": event.received_at.to_rfc3339(), "timestamp": event.timestamp.to_rfc3339(),
             });
-            user = event.user_id.map(|user| (event.tenant, user));
+            user = event.user_id.clone().map(|user| (event.tenant.clone(), user));
+            let at = TopicPartition::new(topics::EVENTS, record.partition);
+            first.get_or_insert(Sought { event, at, offset: record.offset });
             Some(told)
         },
         &mut events,
@@ -147,13 +173,12 @@ fn trace(log: &SharedLog, codec: &Codec, event_id: &str, from: From) -> anyhow::
         (true, false) => "rejected",
         (true, true) => "unknown",
     };
-    Ok(json!({
+    let found = json!({
         "event_id": event_id,
         "gateway": {"outcome": outcome, "events": events, "rejected": rejected},
         "record": record,
-        "row": {"known": false, "why": "the archive's database is not asked"},
-        "object": {"known": false, "why": "the archive's objects are not read"},
-    }))
+    });
+    Ok(Traced { found, first })
 }
 
 /// Adds where records are that hold `needle` and of which `tell` has something to say.
@@ -226,41 +251,6 @@ fn record_of(
             json!({"known": false, "why": "there is no record of this user: no signup is known yet, or it waits to be processed"})
         }
     })
-}
-
-fn for_people(found: &Value) -> Vec<String> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let place = |value: &Value| format!("{} [{}] @ {}", text(&value["topic"]), value["partition"], value["offset"]);
-    let gateway = &found["gateway"];
-    let mut lines = vec![format!("gateway  {}", text(&gateway["outcome"]))];
-    for event in gateway["events"].as_array().into_iter().flatten() {
-        let (name, at, source) = (text(&event["event_name"]), text(&event["received_at"]), text(&event["source"]));
-        lines.push(format!("event    {}  {name}, received {at} from {source}", place(event)));
-    }
-    for event in gateway["rejected"].as_array().into_iter().flatten() {
-        let reasons: Vec<String> =
-            event["reasons"].as_array().into_iter().flatten().map(|reason| text(&reason["code"])).collect();
-        lines.push(format!("rejected {}  {}", place(event), reasons.join(", ")));
-    }
-    let record = &found["record"];
-    for (name, word) in [("caused", "caused"), ("latest_of_user", "the user's latest is")] {
-        if let Some(told) = record.get(name) {
-            let (journey, revision) = (text(&told["journey"]), &told["revision"]);
-            lines.push(format!("record   {}  {word} {journey} revision {revision}", place(told)));
-        }
-    }
-    for (name, value) in [("record", record), ("row", &found["row"]), ("object", &found["object"])] {
-        if let Some(why) = value["why"].as_str() {
-            lines.push(format!("{name:<8} unknown: {why}"));
-        }
-    }
-    if gateway["outcome"] == "unknown" {
-        lines.push(
-            "nothing on the topics has this id since the given time: it never came, came longer ago (--from), or was a duplicate of one"
-                .to_owned(),
-        );
-    }
-    lines
 }
 
 /// A day ago, as the command line has it.
