@@ -1,4 +1,9 @@
-"""From an event to its committed record at a steady rate, and what of a core that takes."""
+"""From an event to its committed record at a steady rate, and what of a core that takes.
+
+librdkafka sends a produce request for each partition, Java's client one for all of a broker's, and a broker answers the
+requests of a connection one after the other: with many partitions on one broker more workers (each with a producer, and
+so a connection, of its own) commit sooner.
+"""
 
 import os
 
@@ -10,14 +15,16 @@ EVENTS_PER_USER = 20
 
 def run(site: Site) -> dict:
     intervals = [int(text) for text in os.environ.get("BENCH_STREAMS_INTERVALS", "30").split()]
-    runs = [(Ours(site), 200), (KafkaStreams(site), 200), *((Ours(site), interval) for interval in intervals)]
+    workers = [int(text) for text in os.environ.get("BENCH_STREAMS_WORKERS", "1 4").split()]
+    runs: list[tuple[Ours | KafkaStreams, int, int]] = [(KafkaStreams(site), 200, 1)]
+    runs += [(Ours(site), interval, count) for interval in [200, *intervals] for count in workers]
     result: dict = {"events_per_second": whole_number("RATE", 5_000)}
-    print(f"{'':<24}{'p50 ms':>9}{'p90 ms':>9}{'p99 ms':>9}{'max ms':>9}{'cores':>9}{'RSS MB':>9}")
-    for program, interval in runs:
-        of = one(site, program, interval)
-        name = f"{program.name}_at_{interval}_ms"
+    print(f"{'':<25}{'p50 ms':>9}{'p90 ms':>9}{'p99 ms':>9}{'max ms':>9}{'cores':>9}{'RSS MB':>9}")
+    for program, interval, threads in runs:
+        of = one(site, program, interval, threads)
+        name = f"{program.name}_at_{interval}_ms" + (f"_by_{threads}" if threads > 1 else "")
         print(
-            f"{name:<24}{of['p50_ms']:>9.1f}{of['p90_ms']:>9.1f}{of['p99_ms']:>9.1f}{of['max_ms']:>9.1f}"
+            f"{name:<25}{of['p50_ms']:>9.1f}{of['p90_ms']:>9.1f}{of['p99_ms']:>9.1f}{of['max_ms']:>9.1f}"
             f"{of['cores']:>9.3f}{of['rss_bytes'] / 1e6:>9,.0f}",
             flush=True,
         )
@@ -25,10 +32,10 @@ def run(site: Site) -> dict:
     return result
 
 
-def one(site: Site, program: Ours | KafkaStreams, interval: int) -> dict:
+def one(site: Site, program: Ours | KafkaStreams, interval: int, threads: int) -> dict:
     rate = whole_number("RATE", 5_000)
     warm_up, seconds = whole_number("LATENCY_WARM_UP", 20), whole_number("SECONDS", 25)
-    settings = Settings(whole_number("PARTITIONS", 12), interval)
+    settings = Settings(whole_number("PARTITIONS", 12), interval, threads)
     site.empty(settings.partitions)
     program.reset(settings)
     process = program.start(settings)
