@@ -4,7 +4,6 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
     net::TcpListener,
     sync::Arc,
     time::{Duration, Instant},
@@ -17,8 +16,8 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use stream_runtime::log::{
-    Cleanup, GroupMetadata, Isolation, Log, LogError, NewRecord, NextOffset, Polled, Position, SubscribeOptions,
-    Subscription, TopicOutcome, TopicPartition, TopicSpec, Verdict, kafka::KafkaLog,
+    GroupMetadata, Isolation, Log, LogError, NewRecord, NextOffset, Polled, Position, SubscribeOptions, Subscription,
+    TopicOutcome, TopicPartition, TopicSpec, Verdict, kafka::KafkaLog,
 };
 use support::kafka::{brokers, fresh, open_at};
 
@@ -30,14 +29,7 @@ fn open() -> KafkaLog {
 }
 
 fn new_topic(log: &dyn Log, partitions: i32) -> String {
-    let spec = TopicSpec {
-        name: fresh("kafka-test"),
-        partitions,
-        replication_factor: 1,
-        cleanup: Cleanup::Delete,
-        retention: None,
-        settings: BTreeMap::new(),
-    };
+    let spec = TopicSpec::new(fresh("kafka-test"), partitions);
     let outcomes = log.create_topics(std::slice::from_ref(&spec), LONG).unwrap();
     assert_eq!(outcomes, [(spec.name.clone(), TopicOutcome::Created)]);
     spec.name
@@ -272,14 +264,7 @@ fn is_told_in_time(address: &str) {
     in_time("topics", &|| log.topics(None, timeout).map(drop));
     in_time("committed", &|| log.committed("g", std::slice::from_ref(&at), timeout).map(drop));
     in_time("cluster", &|| log.cluster_id(timeout).map(drop));
-    let spec = TopicSpec {
-        name: "orders".into(),
-        partitions: 1,
-        replication_factor: 1,
-        cleanup: Cleanup::Delete,
-        retention: None,
-        settings: BTreeMap::new(),
-    };
+    let spec = TopicSpec::new("orders", 1);
     in_time("create", &|| log.create_topics(std::slice::from_ref(&spec), timeout).map(drop));
 
     let publisher = log.publisher().unwrap();

@@ -40,14 +40,7 @@ fn create_eager_changelog(names: &Json) {
 }
 
 fn create_changelog(names: &Json, settings: BTreeMap<String, String>) {
-    let spec = TopicSpec {
-        name: names.topic(STATE),
-        partitions: 1,
-        replication_factor: 1,
-        cleanup: Cleanup::Compact,
-        retention: None,
-        settings,
-    };
+    let spec = TopicSpec { cleanup: Cleanup::Compact, settings, ..TopicSpec::new(names.topic(STATE), 1) };
     open().create_topics(&[spec], CALL).unwrap();
 }
 

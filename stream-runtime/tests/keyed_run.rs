@@ -3,7 +3,6 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     sync::{
         Arc,
@@ -47,14 +46,7 @@ fn options(state_dir: &Path, commit_interval: &str) -> KeyedOptions {
 
 fn log() -> Arc<EmbeddedLog> {
     let log = EmbeddedLog::in_memory();
-    let spec = |name: &str, cleanup| TopicSpec {
-        name: name.to_owned(),
-        partitions: 4,
-        replication_factor: 1,
-        cleanup,
-        retention: None,
-        settings: BTreeMap::new(),
-    };
+    let spec = |name: &str, cleanup| TopicSpec { cleanup, ..TopicSpec::new(name, 4) };
     let plain = [FIRST, SECOND, OUT, REJECTED].map(|name| spec(name, Cleanup::Delete));
     log.create_topics(&plain, PATIENCE).unwrap();
     log.create_topics(&[spec(STATE, Cleanup::Compact)], PATIENCE).unwrap();

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use service_kit::Kit;
 use stream_runtime::{
-    log::{Cleanup, Log, NewRecord, NextOffset, Position, Record, TopicPartition, TopicSpec, embedded::EmbeddedLog},
+    log::{Log, NewRecord, NextOffset, Position, Record, TopicPartition, TopicSpec, embedded::EmbeddedLog},
     sink::{self, Sink, SinkError, SinkOptions},
 };
 use tokio::sync::Semaphore;
@@ -94,14 +94,7 @@ impl Sink for Store {
 
 fn log() -> Arc<EmbeddedLog> {
     let log = EmbeddedLog::in_memory();
-    let topic = TopicSpec {
-        name: "records".to_owned(),
-        partitions: PARTITIONS,
-        replication_factor: 1,
-        cleanup: Cleanup::Delete,
-        retention: None,
-        settings: BTreeMap::new(),
-    };
+    let topic = TopicSpec::new("records", PARTITIONS);
     log.create_topics(&[topic], PATIENCE).unwrap();
     Arc::new(log)
 }

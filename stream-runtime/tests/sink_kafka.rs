@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use service_kit::Kit;
 use stream_runtime::{
-    log::{Cleanup, Log, NewRecord, NextOffset, Position, Record, TopicPartition, TopicSpec},
+    log::{Log, NewRecord, NextOffset, Position, Record, TopicPartition, TopicSpec},
     sink::{self, Sink, SinkError, SinkOptions},
 };
 use support::kafka::{fresh, open};
@@ -92,14 +92,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let bench = Self { log: open(), name: fresh("sink"), database: Arc::default() };
-        let topic = TopicSpec {
-            name: bench.name.clone(),
-            partitions: PARTITIONS,
-            replication_factor: 1,
-            cleanup: Cleanup::Delete,
-            retention: None,
-            settings: BTreeMap::new(),
-        };
+        let topic = TopicSpec::new(bench.name.clone(), PARTITIONS);
         bench.log.create_topics(&[topic], CALL).unwrap();
         bench
     }

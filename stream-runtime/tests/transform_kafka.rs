@@ -4,14 +4,13 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
 
 use service_kit::Kit;
 use stream_runtime::{
-    log::{Cleanup, Isolation, Log, NewRecord, Position, RecordRef, TopicPartition, TopicSpec},
+    log::{Isolation, Log, NewRecord, Position, RecordRef, TopicPartition, TopicSpec},
     transform::{self, TransformOptions},
 };
 use support::kafka::{fresh, open};
@@ -31,14 +30,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let bench = Self { log: open(), name: fresh("transform") };
-        let specs = ["in", "out", "rejected"].map(|topic| TopicSpec {
-            name: bench.topic(topic),
-            partitions: PARTITIONS,
-            replication_factor: 1,
-            cleanup: Cleanup::Delete,
-            retention: None,
-            settings: BTreeMap::new(),
-        });
+        let specs = ["in", "out", "rejected"].map(|topic| TopicSpec::new(bench.topic(topic), PARTITIONS));
         bench.log.create_topics(&specs, CALL).unwrap();
         bench
     }

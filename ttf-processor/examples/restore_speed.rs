@@ -173,14 +173,7 @@ fn line(report: &Value) -> String {
 }
 
 fn create_topics(setup: &Setup, log: &KafkaLog) -> anyhow::Result<()> {
-    let spec = |name: &str, cleanup| TopicSpec {
-        name: setup.topic(name),
-        partitions: setup.partitions,
-        replication_factor: 1,
-        cleanup,
-        retention: None,
-        settings: BTreeMap::new(),
-    };
+    let spec = |name: &str, cleanup| TopicSpec { cleanup, ..TopicSpec::new(setup.topic(name), setup.partitions) };
     let plain = ["events", "out"].map(|name| spec(name, Cleanup::Delete));
     log.create_topics(&plain, CALL)?;
     log.create_topics(&[spec("state", Cleanup::Compact)], CALL)?;

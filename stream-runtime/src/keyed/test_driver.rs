@@ -100,14 +100,7 @@ impl<P: KeyedProcessor, C: Codec<P>> TestDriver<P, C> {
 
     /// Starts on a log of your own, made with the same clock.
     pub fn on(log: Arc<dyn Log>, clock: ManualClock, setup: &Setup, processor: P, codec: C) -> anyhow::Result<Self> {
-        let spec = |name: &String, cleanup| TopicSpec {
-            name: name.clone(),
-            partitions: setup.partitions,
-            replication_factor: 1,
-            cleanup,
-            retention: None,
-            settings: std::collections::BTreeMap::new(),
-        };
+        let spec = |name: &String, cleanup| TopicSpec { cleanup, ..TopicSpec::new(name.clone(), setup.partitions) };
         let plain = setup.inputs.iter().chain(&setup.outputs).map(|name| spec(name, Cleanup::Delete));
         let specs: Vec<_> = plain.chain([spec(&setup.changelog, Cleanup::Compact)]).collect();
         log.create_topics(&specs, CALL)?;

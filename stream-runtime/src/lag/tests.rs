@@ -1,21 +1,14 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{measure::Rounds, *};
-use crate::log::{Cleanup, Log, NewRecord, TopicSpec, embedded::EmbeddedLog};
+use crate::log::{Log, NewRecord, TopicSpec, embedded::EmbeddedLog};
 
 const HOUR_MS: i64 = 3_600_000;
 
 /// A log with one topic of two partitions that keeps records for an hour.
 fn log() -> Arc<dyn Log> {
     let log = EmbeddedLog::in_memory();
-    let spec = TopicSpec {
-        name: "t".into(),
-        partitions: 2,
-        replication_factor: 1,
-        cleanup: Cleanup::Delete,
-        retention: Some(Duration::from_secs(3600)),
-        settings: BTreeMap::new(),
-    };
+    let spec = TopicSpec { retention: Some(Duration::from_secs(3600)), ..TopicSpec::new("t", 2) };
     log.create_topics(&[spec], Duration::from_secs(5)).unwrap();
     Arc::new(log)
 }

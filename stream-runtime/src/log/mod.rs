@@ -62,6 +62,20 @@ pub struct TopicSpec {
     pub settings: BTreeMap<String, String>,
 }
 
+impl TopicSpec {
+    /// One replica, kept for ever, with the broker's own settings.
+    pub fn new(name: impl Into<String>, partitions: i32) -> Self {
+        Self {
+            name: name.into(),
+            partitions,
+            replication_factor: 1,
+            cleanup: Cleanup::Delete,
+            retention: None,
+            settings: BTreeMap::new(),
+        }
+    }
+}
+
 /// A topic as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicInfo {

@@ -1,7 +1,7 @@
 //! Steps the behaviours have in common.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -10,8 +10,8 @@ use std::{
 };
 
 use stream_runtime::log::{
-    Cleanup, Isolation, Log, LogError, NewRecord, Polled, Position, Record, SubscribeOptions, Subscription,
-    TopicPartition, TopicSpec,
+    Isolation, Log, LogError, NewRecord, Polled, Position, Record, SubscribeOptions, Subscription, TopicPartition,
+    TopicSpec,
 };
 
 /// Opens the log, or opens it again.
@@ -30,14 +30,7 @@ pub fn fresh(what: &str) -> String {
 }
 
 pub fn spec(name: &str, partitions: i32) -> TopicSpec {
-    TopicSpec {
-        name: name.to_owned(),
-        partitions,
-        replication_factor: 1,
-        cleanup: Cleanup::Delete,
-        retention: None,
-        settings: BTreeMap::new(),
-    }
+    TopicSpec::new(name, partitions)
 }
 
 pub fn new_topic(log: &dyn Log, partitions: i32) -> String {

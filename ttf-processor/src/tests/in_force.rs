@@ -1,6 +1,6 @@
 //! What is remembered of the definitions, over starts and on several processes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use stream_runtime::log::{Cleanup, Log, TopicSpec, embedded::EmbeddedLog};
 use telemetry_schemas::{EventTime, Millis, topics};
@@ -17,14 +17,7 @@ use crate::{
 
 fn log() -> EmbeddedLog {
     let log = EmbeddedLog::in_memory();
-    let spec = TopicSpec {
-        name: topics::TTF_JOURNEYS.to_owned(),
-        partitions: 3,
-        replication_factor: 1,
-        cleanup: Cleanup::Compact,
-        retention: None,
-        settings: BTreeMap::new(),
-    };
+    let spec = TopicSpec { cleanup: Cleanup::Compact, ..TopicSpec::new(topics::TTF_JOURNEYS, 3) };
     log.create_topics(&[spec], Duration::from_secs(5)).unwrap();
     log
 }

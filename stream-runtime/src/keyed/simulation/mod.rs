@@ -26,7 +26,6 @@ mod seat;
 mod surroundings;
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -115,14 +114,7 @@ impl<'d, P: KeyedProcessor, C: Codec<P>> Simulation<'d, P, C> {
         disks.start_over(setup.partitions)?;
         let broker = SimulatedBroker::new(random.random());
         broker.set_now_ms(setup.start_ms);
-        let spec = |name: &String, cleanup| TopicSpec {
-            name: name.clone(),
-            partitions: setup.partitions,
-            replication_factor: 1,
-            cleanup,
-            retention: None,
-            settings: BTreeMap::new(),
-        };
+        let spec = |name: &String, cleanup| TopicSpec { cleanup, ..TopicSpec::new(name.clone(), setup.partitions) };
         let plain = setup.inputs.iter().chain(&setup.outputs).map(|name| spec(name, Cleanup::Delete));
         let specs: Vec<_> = plain.chain([spec(&setup.changelog, Cleanup::Compact)]).collect();
         broker.client(0, Arc::new(|_| {})).create_topics(&specs, Duration::ZERO)?;

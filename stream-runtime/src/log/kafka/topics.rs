@@ -155,12 +155,10 @@ mod tests {
 
     fn spec(cleanup: Cleanup, retention: Option<Duration>, settings: &[(&str, &str)]) -> TopicSpec {
         TopicSpec {
-            name: "orders".into(),
-            partitions: 3,
-            replication_factor: 1,
             cleanup,
             retention,
             settings: settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ..TopicSpec::new("orders", 3)
         }
     }
 

@@ -1,20 +1,13 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::log::{Cleanup, Position, Record, RecordRef, TopicSpec, embedded::EmbeddedLog};
+use crate::log::{Position, Record, RecordRef, TopicSpec, embedded::EmbeddedLog};
 
 const CALL: Duration = Duration::from_secs(5);
 
 fn log() -> Arc<EmbeddedLog> {
     let log = EmbeddedLog::in_memory();
-    let spec = |name: &str| TopicSpec {
-        name: name.to_owned(),
-        partitions: 2,
-        replication_factor: 1,
-        cleanup: Cleanup::Delete,
-        retention: None,
-        settings: std::collections::BTreeMap::new(),
-    };
+    let spec = |name: &str| TopicSpec::new(name, 2);
     log.create_topics(&[spec("in"), spec("out")], CALL).unwrap();
     Arc::new(log)
 }
