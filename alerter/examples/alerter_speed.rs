@@ -125,12 +125,8 @@ fn log(folder: &std::path::Path) -> anyhow::Result<Arc<dyn Log>> {
     let specs: Vec<_> = topics::CATALOGUE
         .iter()
         .map(|topic| TopicSpec {
-            name: topic.name.to_owned(),
-            partitions: PARTITIONS,
-            replication_factor: 1,
             cleanup: if topic.is_compacted() { Cleanup::Compact } else { Cleanup::Delete },
-            retention: None,
-            settings: BTreeMap::new(),
+            ..TopicSpec::new(topic.name, PARTITIONS)
         })
         .collect();
     log.create_topics(&specs, CALL)?;

@@ -24,7 +24,7 @@ use sink_archiver::{
     rejects::Rejects,
 };
 use stream_runtime::{
-    log::{Cleanup, Log, NewRecord, NextOffset, Position, Record, TopicPartition, TopicSpec, embedded::EmbeddedLog},
+    log::{Log, NewRecord, NextOffset, Position, Record, TopicPartition, TopicSpec, embedded::EmbeddedLog},
     sink::{self, Sink, SinkError, SinkOptions},
 };
 use telemetry_schemas::{
@@ -293,14 +293,7 @@ async fn archiver(database: &Arc<dyn Database>, client: &Client, events: &[Event
 
 fn log() -> Result<Arc<dyn Log>> {
     let log = EmbeddedLog::in_memory();
-    let spec = |name: &str| TopicSpec {
-        name: name.to_owned(),
-        partitions: 4,
-        replication_factor: 1,
-        cleanup: Cleanup::Delete,
-        retention: None,
-        settings: BTreeMap::new(),
-    };
+    let spec = |name: &str| TopicSpec::new(name, 4);
     log.create_topics(&[spec(EVENTS), spec(EVENTS_REJECTED)], Duration::from_secs(10))?;
     Ok(Arc::new(log))
 }

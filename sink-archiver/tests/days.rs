@@ -12,12 +12,13 @@ use sink_archiver::{
         days::{DayCloser, Open, newest, verified},
         restore::{Restored, Restorer, Window},
         store::Store,
+        tally::{self, Tally},
         verify::{DayReport, Fault, Verifier},
         writer::CutWriter,
     },
 };
 use stream_runtime::{
-    log::{Cleanup, Isolation, Log, NewRecord, Position, Record, TopicPartition, TopicSpec, embedded::EmbeddedLog},
+    log::{Isolation, Log, NewRecord, Position, Record, TopicPartition, TopicSpec, embedded::EmbeddedLog},
     sink::Sink,
 };
 use telemetry_schemas::{Codec, Event, EventTime, topics::*};
@@ -37,14 +38,7 @@ async fn log_of(topics: &Topics) -> Arc<dyn Log> {
     let log = EmbeddedLog::in_memory();
     let specs: Vec<TopicSpec> = [EVENTS, TTF_RECORDS, TTF_BREACHES]
         .iter()
-        .map(|name| TopicSpec {
-            name: (*name).to_owned(),
-            partitions: 1,
-            replication_factor: 1,
-            cleanup: Cleanup::Delete,
-            retention: None,
-            settings: std::collections::BTreeMap::new(),
-        })
+        .map(|name| TopicSpec::new(*name, 1))
         .collect();
     log.create_topics(&specs, PATIENCE).expect("created");
     let log: Arc<dyn Log> = Arc::new(log);
@@ -267,4 +261,33 @@ async fn restored_events_are_what_was_sent_marked_as_replayed_and_change_nothing
     }
     stores.process("a", 1).feed(&topics, 9).await.expect("fed");
     common::object_suite::assert_same(&stores.data("a").await, &before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_is_counted_against_the_database_without_who_was_erased_and_what_is_past_its_time() {
+    let (stores, mut topics, _log) = closed_day().await;
+    let store = stores.store("a");
+    let manifest = newest(&store, DATE).await.expect("read").expect("closed");
+    let retention = serde_json::json!({"realtime": "30d", "analytics": "365d", "compliance": "2557d"});
+    let retention = serde_json::from_value(retention).expect("a retention");
+    let tallies = async |after_days: i64| {
+        let now = EventTime(T0 + after_days * DAY);
+        let found = tally::of_day(&store, &*stores.database, &retention, &manifest, now).await.expect("counted");
+        let even = found.iter().map(Tally::is_even).collect::<Vec<_>>();
+        (found.iter().map(|it| (it.archived, it.expected, it.in_database)).collect::<Vec<_>>(), even)
+    };
+    let (counts, even) = tallies(1).await;
+    assert_eq!(counts, [(24, 24, 0), (24, 24, 0), (12, 12, 0)], "nothing is in the database yet");
+    assert_eq!(even, [false; 3]);
+    let mut process = archiver(&stores.database, "tally");
+    process.sink.assigned(&topics.partitions()).await.expect("assigned");
+    process.sink.write(topics.all()).await.expect("written");
+    assert_eq!(tallies(1).await, (vec![(24, 24, 24), (24, 24, 24), (12, 12, 12)], vec![true; 3]));
+
+    topics.erasure(&erasure("user-1", T0 + DAY));
+    process.sink.assigned(&topics.partitions()).await.expect("assigned");
+    process.sink.write(&topics.from(ERASURES, 0)).await.expect("erased");
+    assert_eq!(tallies(1).await, (vec![(24, 20, 20), (24, 20, 20), (12, 10, 10)], vec![true; 3]));
+    // Past their time: they may be there still, or be gone.
+    assert_eq!(tallies(40).await.0, [(24, 0, 0), (24, 20, 20), (12, 10, 10)]);
 }

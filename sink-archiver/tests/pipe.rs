@@ -12,7 +12,7 @@ use std::{
 use common::{T0, Topics, erasure, event, record};
 use service_kit::Kit;
 use sink_archiver::{ArchiveConfig, LiveView, RetentionConfig, cohorts::rows::Targets, open_live_view, run};
-use stream_runtime::log::{Cleanup, Log, NewRecord, TopicSpec, embedded::EmbeddedLog};
+use stream_runtime::log::{Log, NewRecord, TopicSpec, embedded::EmbeddedLog};
 use telemetry_schemas::{Codec, topics::*};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,14 +38,7 @@ fn log() -> Arc<dyn Log> {
     let log = EmbeddedLog::in_memory();
     let specs: Vec<TopicSpec> = [EVENTS, EVENTS_REJECTED, TTF_RECORDS, TTF_BREACHES, ERASURES]
         .iter()
-        .map(|name| TopicSpec {
-            name: (*name).to_owned(),
-            partitions: 3,
-            replication_factor: 1,
-            cleanup: Cleanup::Delete,
-            retention: None,
-            settings: std::collections::BTreeMap::new(),
-        })
+        .map(|name| TopicSpec::new(*name, 3))
         .collect();
     log.create_topics(&specs, PATIENCE).expect("created");
     Arc::new(log)

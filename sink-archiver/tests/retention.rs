@@ -14,7 +14,7 @@ use sink_archiver::{
     retention::{Report, Retention},
 };
 use stream_runtime::{
-    log::{Cleanup, Log, NewRecord, TopicSpec, embedded::EmbeddedLog},
+    log::{Log, NewRecord, TopicSpec, embedded::EmbeddedLog},
     sink::Sink,
 };
 use telemetry_schemas::{BreachStatus, Codec, EventTime, topics::*};
@@ -66,14 +66,7 @@ fn history() -> Topics {
 
 async fn log_of(topics: &Topics) -> Arc<dyn Log> {
     let log = EmbeddedLog::in_memory();
-    let spec = |name: &&str| TopicSpec {
-        name: (*name).to_owned(),
-        partitions: 1,
-        replication_factor: 1,
-        cleanup: Cleanup::Delete,
-        retention: None,
-        settings: std::collections::BTreeMap::new(),
-    };
+    let spec = |name: &&str| TopicSpec::new(*name, 1);
     let specs: Vec<TopicSpec> = [EVENTS, TTF_RECORDS, TTF_BREACHES].iter().map(spec).collect();
     log.create_topics(&specs, PATIENCE).expect("created");
     let publisher = log.publisher().expect("a publisher");

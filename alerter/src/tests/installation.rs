@@ -44,16 +44,18 @@ impl Running {
 
 impl Installation {
     pub fn new() -> Self {
+        Self::keeping(None)
+    }
+
+    /// With topics that keep records for this time.
+    pub fn keeping(retention: Option<Duration>) -> Self {
         let log = EmbeddedLog::in_memory();
         let specs: Vec<_> = topics::CATALOGUE
             .iter()
             .map(|topic| TopicSpec {
-                name: topic.name.to_owned(),
-                partitions: PARTITIONS,
-                replication_factor: 1,
                 cleanup: if topic.is_compacted() { Cleanup::Compact } else { Cleanup::Delete },
-                retention: None,
-                settings: std::collections::BTreeMap::new(),
+                retention: if topic.is_compacted() { None } else { retention },
+                ..TopicSpec::new(topic.name, PARTITIONS)
             })
             .collect();
         log.create_topics(&specs, CALL).expect("topics");
@@ -63,6 +65,15 @@ impl Installation {
     /// Starts an alerter that waits for nothing, with this over its section.
     pub async fn start(&self, section: &str) -> Running {
         let section = format!("state_dir: {}\n{section}", self.state.path().display());
+        let kit = Kit::for_test();
+        crate::run(config(&section), self.log.clone(), self.codec.clone(), &kit).await.expect("it starts");
+        Running { kit }
+    }
+
+    /// Starts an alerter beside another one, as a rolling update does.
+    pub async fn start_another(&self, section: &str) -> Running {
+        let state = self.state.path().join("another");
+        let section = format!("state_dir: {}\nordinal: '1'\n{section}", state.display());
         let kit = Kit::for_test();
         crate::run(config(&section), self.log.clone(), self.codec.clone(), &kit).await.expect("it starts");
         Running { kit }

@@ -1,7 +1,6 @@
 //! The Kafka ingress, alone and behind the transactional runner.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
@@ -9,7 +8,7 @@ use std::{
 use serde_json::json;
 use service_kit::Kit;
 use stream_runtime::log::{
-    Cleanup, Headers, Isolation, Log, NewRecord, NoHeaders, Position, Record, RecordRef, TopicPartition, TopicSpec,
+    Headers, Isolation, Log, NewRecord, NoHeaders, Position, Record, RecordRef, TopicPartition, TopicSpec,
     embedded::EmbeddedLog,
 };
 use telemetry_schemas::{Codec, event::Event, rejected::RejectedEvent, topics};
@@ -220,14 +219,7 @@ fn what_another_gateway_has_taken_is_left_out_and_the_rest_is_not() {
 #[tokio::test]
 async fn raw_records_arrive_as_events_through_the_transaction() {
     let log = EmbeddedLog::in_memory();
-    let spec = |name: &str| TopicSpec {
-        name: name.to_owned(),
-        partitions: 1,
-        replication_factor: 1,
-        cleanup: Cleanup::Delete,
-        retention: None,
-        settings: BTreeMap::new(),
-    };
+    let spec = |name: &str| TopicSpec::new(name, 1);
     log.create_topics(&[topics::EVENTS_RAW, topics::EVENTS, topics::EVENTS_REJECTED].map(spec), DEADLINE).unwrap();
     let kit = Kit::for_test();
     let mut config = testing::gateway_config().kafka_ingress;

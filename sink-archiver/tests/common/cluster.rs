@@ -18,7 +18,7 @@ use sink_archiver::{
     rejects::Rejects,
 };
 use stream_runtime::{
-    log::{Cleanup, Isolation, Log, NewRecord, TopicPartition, TopicSpec, embedded::EmbeddedLog},
+    log::{Isolation, Log, NewRecord, TopicPartition, TopicSpec, embedded::EmbeddedLog},
     sink::{self, Sink, SinkOptions},
 };
 use telemetry_schemas::{
@@ -100,14 +100,7 @@ pub fn log_in(folder: &Path) -> Arc<dyn Log> {
 }
 
 fn with_topics(log: EmbeddedLog) -> Arc<dyn Log> {
-    let spec = |name: &str| TopicSpec {
-        name: name.to_owned(),
-        partitions: PARTITIONS,
-        replication_factor: 1,
-        cleanup: Cleanup::Delete,
-        retention: None,
-        settings: BTreeMap::new(),
-    };
+    let spec = |name: &str| TopicSpec::new(name, PARTITIONS);
     let specs = [EVENTS, EVENTS_REJECTED, TTF_RECORDS, TTF_BREACHES, ERASURES].map(spec);
     log.create_topics(&specs, PATIENCE).expect("created");
     Arc::new(log)

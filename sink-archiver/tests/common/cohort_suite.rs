@@ -29,14 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn log() -> Arc<dyn Log> {
     let log = EmbeddedLog::in_memory();
-    let topic = TopicSpec {
-        name: TTF_COHORTS.to_owned(),
-        partitions: 2,
-        replication_factor: 1,
-        cleanup: Cleanup::Compact,
-        retention: None,
-        settings: BTreeMap::new(),
-    };
+    let topic = TopicSpec { cleanup: Cleanup::Compact, ..TopicSpec::new(TTF_COHORTS, 2) };
     log.create_topics(&[topic], PATIENCE).expect("created");
     Arc::new(log)
 }

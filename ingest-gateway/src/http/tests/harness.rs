@@ -1,7 +1,6 @@
 //! A running gateway and what it has written.
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Once},
     time::{Duration, Instant},
@@ -17,7 +16,7 @@ use service_kit::{
     config::{MetricsConfig, TenantsConfig},
 };
 use stream_runtime::log::{
-    Cleanup, Delivery, Isolation, Log, LogError, NewRecord, Position, Publisher, Record, TopicPartition, TopicSpec,
+    Delivery, Isolation, Log, LogError, NewRecord, Position, Publisher, Record, TopicPartition, TopicSpec,
     embedded::EmbeddedLog,
 };
 use telemetry_schemas::{AvroMessage, Codec, TtfRecord, topics};
@@ -131,14 +130,7 @@ pub async fn try_start(setup: Setup) -> anyhow::Result<Running> {
 }
 
 fn topic(name: &str) -> TopicSpec {
-    TopicSpec {
-        name: name.to_owned(),
-        partitions: 2,
-        replication_factor: 1,
-        cleanup: Cleanup::Delete,
-        retention: None,
-        settings: BTreeMap::new(),
-    }
+    TopicSpec::new(name, 2)
 }
 
 impl Running {
