@@ -93,14 +93,15 @@ def test_the_ingress_has_the_public_paths_alone():
             address == path if kind == "Exact" else address == path or address.startswith(path + "/") for path, kind in paths
         )
 
-    for kept in ("/", "/metrics", "/health", "/live", "/ready", "/api/v1/privacy/erasures", "/api/v1/dev/tail", "/openapi.json"):
+    private = ("/", "/metrics", "/health", "/live", "/ready", "/api/v1/privacy/erasures", "/api/v1/dev/tail", "/openapi.json")
+    for kept in (*private, "/api/v1/alerts", "/api/v1/silences"):
         assert not routed(kept), kept
     compatible = (ROOT / "ingest-gateway/src/http/compat/mod.rs").read_text()
     theirs = re.findall(r'^    "(/[^"]+)",$', compatible, re.M)
     assert len(theirs) >= 16
-    for public in ("/api/v1/events", "/api/v1/users/u-1/journey", *theirs):
+    for public in ("/api/v1/events", "/api/v1/users/u-1/journey", "/slack/interactions", *theirs):
         assert routed(public), public
-    assert {path for path, _ in paths} == {"/api/v1/events", "/api/v1/users", *theirs}
+    assert {path for path, _ in paths} == {"/api/v1/events", "/api/v1/users", "/slack/interactions", *theirs}
     for rule in ingress["spec"]["rules"]:
         for path in rule["http"]["paths"]:
             assert path["backend"] == {"service": {"name": "telemetry-service", "port": {"name": "http"}}}

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Json, Router,
-    extract::{Path, Query, State},
+    extract::{
+        Path, Query, State,
+        rejection::{BytesRejection, PathRejection, QueryRejection},
+    },
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{delete, get, post},
@@ -22,21 +25,44 @@ use super::{
 };
 use crate::{config::Matcher, group::processor::Kind, group::state, mutes::Mutes};
 
-/// The paths, all for admins.
+const ALERTS: &str = "/api/v1/alerts";
+const ROUTES_TEST: &str = "/api/v1/alerts/routes/test";
+const ALERT: &str = "/api/v1/alerts/{id}";
+const WHY: &str = "/api/v1/alerts/{id}/why";
+const ACT: &str = "/api/v1/alerts/{id}/{action}";
+const SILENCES: &str = "/api/v1/silences";
+const SILENCE: &str = "/api/v1/silences/{id}";
+
+/// Methods and paths, all for admins, as the gateway's OpenAPI document has them.
+pub const ROUTES: [(&str, &str); 8] = [
+    ("GET", ALERTS),
+    ("POST", ROUTES_TEST),
+    ("GET", ALERT),
+    ("GET", WHY),
+    ("POST", ACT),
+    ("GET", SILENCES),
+    ("POST", SILENCES),
+    ("DELETE", SILENCE),
+];
+
+/// Serves [`ROUTES`].
 pub fn router(desk: Desk) -> Router {
     Router::new()
-        .route("/api/v1/alerts", get(list))
-        .route("/api/v1/alerts/routes/test", post(routes))
-        .route("/api/v1/alerts/{id}", get(show))
-        .route("/api/v1/alerts/{id}/why", get(why))
-        .route("/api/v1/alerts/{id}/{action}", post(act))
-        .route("/api/v1/silences", get(silences).post(silence))
-        .route("/api/v1/silences/{id}", delete(unsilence))
+        .route(ALERTS, get(list))
+        .route(ROUTES_TEST, post(routes))
+        .route(ALERT, get(show))
+        .route(WHY, get(why))
+        .route(ACT, post(act))
+        .route(SILENCES, get(silences).post(silence))
+        .route(SILENCE, delete(unsilence))
         .with_state(Arc::new(desk))
 }
 
 type Shared = State<Arc<Desk>>;
-type Answer = Result<(StatusCode, Json<Value>), DeskError>;
+type Answer = Result<(StatusCode, Json<Value>), Refused>;
+type Parameters = Result<Query<Filter>, QueryRejection>;
+type Named<T> = Result<Path<T>, PathRejection>;
+type Body = Result<bytes::Bytes, BytesRejection>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,15 +75,49 @@ struct Filter {
     over: bool,
 }
 
-impl IntoResponse for DeskError {
-    fn into_response(self) -> Response {
-        let (status, code) = match &self {
-            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_order"),
-            Self::Unknown(_) => (StatusCode::NOT_FOUND, "unknown_alert"),
-            Self::Log(_) | Self::Encode(_) => (StatusCode::SERVICE_UNAVAILABLE, "log_unavailable"),
-        };
-        (status, Json(json!({ "code": code, "message": self.to_string() }))).into_response()
+/// Why a request comes to nothing.
+#[derive(Debug)]
+pub enum Refused {
+    Desk(DeskError),
+    /// Its parts cannot be read.
+    Unreadable(StatusCode, String),
+}
+
+impl<E: Into<DeskError>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self::Desk(error.into())
     }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (status, code, message) = match self {
+            Self::Unreadable(status, message) => (status, "invalid_request", message),
+            Self::Desk(error) => {
+                let (status, code) = match &error {
+                    DeskError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_order"),
+                    DeskError::Unknown(_) => (StatusCode::NOT_FOUND, "unknown_alert"),
+                    DeskError::Log(_) | DeskError::Encode(_) => (StatusCode::SERVICE_UNAVAILABLE, "log_unavailable"),
+                };
+                (status, code, error.to_string())
+            }
+        };
+        (status, Json(json!({ "code": code, "message": message }))).into_response()
+    }
+}
+
+fn parameters(filter: Parameters) -> Result<Filter, Refused> {
+    let unreadable = |error: QueryRejection| Refused::Unreadable(StatusCode::UNPROCESSABLE_ENTITY, error.body_text());
+    filter.map(|Query(filter)| filter).map_err(unreadable)
+}
+
+/// An id that is no text names nothing.
+fn named<T>(id: Named<T>) -> Result<T, Refused> {
+    id.map(|Path(id)| id).map_err(|error| Refused::Desk(DeskError::Unknown(error.body_text())))
+}
+
+fn read(body: Body) -> Result<bytes::Bytes, Refused> {
+    body.map_err(|error| Refused::Unreadable(error.status(), error.body_text()))
 }
 
 /// Does something that blocks.
@@ -109,7 +169,8 @@ fn mutes_of(desk: &Desk, states: &BTreeMap<String, AlertState>) -> Mutes {
     mutes
 }
 
-async fn list(State(desk): Shared, Extension(operator): Extension<Operator>, Query(filter): Query<Filter>) -> Answer {
+async fn list(State(desk): Shared, Extension(operator): Extension<Operator>, filter: Parameters) -> Answer {
+    let filter = parameters(filter)?;
     let matchers = matchers(&filter.filter)?;
     let alerts = blocking(move || {
         let states = desk.read(Some(&operator.tenant))?;
@@ -123,7 +184,8 @@ async fn list(State(desk): Shared, Extension(operator): Extension<Operator>, Que
     Ok((StatusCode::OK, Json(json!({ "alerts": alerts.await? }))))
 }
 
-async fn show(State(desk): Shared, Extension(operator): Extension<Operator>, Path(id): Path<String>) -> Answer {
+async fn show(State(desk): Shared, Extension(operator): Extension<Operator>, id: Named<String>) -> Answer {
+    let id = named(id)?;
     let shown = blocking(move || {
         let group = desk.find(Some(&operator.tenant), &id)?;
         let mutes = mutes_of(&desk, &desk.read(Some(&operator.tenant))?);
@@ -132,7 +194,8 @@ async fn show(State(desk): Shared, Extension(operator): Extension<Operator>, Pat
     Ok((StatusCode::OK, Json(shown.await?)))
 }
 
-async fn why(State(desk): Shared, Extension(operator): Extension<Operator>, Path(id): Path<String>) -> Answer {
+async fn why(State(desk): Shared, Extension(operator): Extension<Operator>, id: Named<String>) -> Answer {
+    let id = named(id)?;
     let shown = blocking(move || {
         let group = desk.find(Some(&operator.tenant), &id)?;
         let mutes = mutes_of(&desk, &desk.read(Some(&operator.tenant))?);
@@ -144,15 +207,16 @@ async fn why(State(desk): Shared, Extension(operator): Extension<Operator>, Path
 async fn act(
     State(desk): Shared,
     Extension(operator): Extension<Operator>,
-    Path((id, action)): Path<(String, String)>,
-    body: bytes::Bytes,
+    names: Named<(String, String)>,
+    body: Body,
 ) -> Answer {
+    let ((id, action), body) = (named(names)?, read(body)?);
     let action = match action.as_str() {
         "ack" => AlertAction::Ack,
         "assign" => AlertAction::Assign,
         "silence" => AlertAction::Silence,
         "unsilence" => AlertAction::Unsilence,
-        _ => return Err(DeskError::Unknown("there is ack, assign, silence and unsilence".to_owned())),
+        _ => return Err(DeskError::Unknown("there is ack, assign, silence and unsilence".to_owned()).into()),
     };
     let order = order(&body)?;
     let asker = asker(&operator);
@@ -179,7 +243,8 @@ async fn silences(State(desk): Shared, Extension(operator): Extension<Operator>)
     Ok((StatusCode::OK, Json(json!({ "silences": shown.await? }))))
 }
 
-async fn silence(State(desk): Shared, Extension(operator): Extension<Operator>, body: bytes::Bytes) -> Answer {
+async fn silence(State(desk): Shared, Extension(operator): Extension<Operator>, body: Body) -> Answer {
+    let body = read(body)?;
     let (order, asker) = (order(&body)?, asker(&operator));
     let id = uuid::Uuid::now_v7().to_string();
     let command = order.silence(&id, &asker, now())?;
@@ -193,7 +258,8 @@ async fn silence(State(desk): Shared, Extension(operator): Extension<Operator>, 
     Ok((StatusCode::ACCEPTED, Json(done.await?)))
 }
 
-async fn unsilence(State(desk): Shared, Extension(operator): Extension<Operator>, Path(id): Path<String>) -> Answer {
+async fn unsilence(State(desk): Shared, Extension(operator): Extension<Operator>, id: Named<String>) -> Answer {
+    let id = named(id)?;
     let asker = asker(&operator);
     let done = blocking(move || {
         let key = format!("{}{id}", crate::route::SILENCE_PREFIX);
@@ -207,13 +273,13 @@ async fn unsilence(State(desk): Shared, Extension(operator): Extension<Operator>
     Ok((StatusCode::ACCEPTED, Json(done.await?)))
 }
 
-async fn routes(State(desk): Shared, Extension(operator): Extension<Operator>, body: bytes::Bytes) -> Answer {
+async fn routes(State(desk): Shared, Extension(operator): Extension<Operator>, body: Body) -> Answer {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Test {
         labels: BTreeMap<String, String>,
     }
-    let test: Test = serde_json::from_slice(&body).map_err(|error| DeskError::Invalid(error.to_string()))?;
+    let test: Test = serde_json::from_slice(&read(body)?).map_err(|error| DeskError::Invalid(error.to_string()))?;
     let mut labels = test.labels;
     labels.insert("tenant".to_owned(), operator.tenant.clone());
     let shown = blocking(move || {

@@ -107,3 +107,21 @@ fn an_expired_silence_is_shown_as_such() {
     assert_eq!(shown(EventTime(NOW.0 - 1)).as_deref(), Some("active"));
     assert_eq!(shown(NOW).as_deref(), Some("expired"));
 }
+
+#[test]
+fn the_paths_are_those_of_the_openapi_document() {
+    let document: serde_json::Value =
+        serde_json::from_str(include_str!("../../../ingest-gateway/openapi.json")).expect("JSON");
+    let mut documented = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            if operation["tags"][0] == "alerts" {
+                documented.push((method.to_uppercase(), path.clone()));
+            }
+        }
+    }
+    let mut served = super::http::ROUTES.map(|(method, path)| (method.to_owned(), path.to_owned())).to_vec();
+    served.sort();
+    documented.sort();
+    assert_eq!(documented, served);
+}

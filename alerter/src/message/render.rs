@@ -159,7 +159,10 @@ fn labels(breach: &TtfBreach, naming: &Naming) -> Labels {
     let mut labels = breach.labels.clone();
     labels.retain(|name, _| is_label(name));
     labels.extend(route::labels(breach));
-    labels.insert("alertname".to_owned(), name.to_owned());
+    // Where it has a name of its own, that tells it apart from others about the same thing.
+    if !breach.labels.contains_key("alertname") {
+        labels.insert("alertname".to_owned(), name.to_owned());
+    }
     labels.insert("severity".to_owned(), severity.to_owned());
     let user = if breach.user_id.is_empty() { String::new() } else { naming.user(&breach.tenant, &breach.user_id) };
     labels.insert("user_id".to_owned(), user);

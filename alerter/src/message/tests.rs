@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use serde_json::Value;
-use telemetry_schemas::{BreachLevel, BreachReason, BreachStatus, Millis, TtfBreach, alert::Notification};
+use telemetry_schemas::{BreachKind, BreachLevel, BreachReason, BreachStatus, Millis, TtfBreach, alert::Notification};
 
 use super::*;
 use crate::{
@@ -304,4 +304,20 @@ fn those_who_are_late_and_not_listed_are_counted_in_every_message() {
         let webhook = serde_json::to_value(Body::new(&message, 0)).expect("JSON");
         assert_eq!(webhook["truncatedAlerts"], unlisted);
     }
+}
+
+#[test]
+fn two_alerts_that_are_no_users_are_told_apart_by_their_names() {
+    let found = |name: &str| TtfBreach {
+        kind: BreachKind::Application,
+        labels: [("alertname", name), ("check", "application"), ("operation", "save")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        ..breach("", BreachLevel::Critical)
+    };
+    let alerts = vec![found("TtfErrorRateHigh"), found("TtfResponseTimeHigh")];
+    let message = message("", &notification(BreachLevel::Critical, BreachStatus::Firing, alerts));
+    let names: Vec<_> = message.alerts.iter().map(|alert| alert.labels["alertname"].as_str()).collect();
+    assert_eq!(names, ["TtfErrorRateHigh", "TtfResponseTimeHigh"]);
+    assert_ne!(message.alerts[0].fingerprint, message.alerts[1].fingerprint, "the end of one is not the other's");
 }

@@ -1,5 +1,6 @@
 //! The whole alerter on a log in memory, with receivers that answer as told.
 
+mod checks;
 mod fallback;
 mod flood;
 mod installation;

@@ -42,7 +42,9 @@ fn the_paths_are_those_of_the_router() {
         .unwrap()
         .iter()
         .flat_map(|(path, methods)| {
-            methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone()))
+            // What the alerter adds is held against its own router.
+            let ours = methods.as_object().unwrap().iter().filter(|(_, operation)| operation["tags"][0] != "alerts");
+            ours.map(move |(method, _)| (method.to_uppercase(), path.clone()))
         })
         .collect();
     let compatible = compat::PATHS.map(|path| ("POST", path));
