@@ -36,10 +36,8 @@ fn open(folder: &Path, name: &str) -> Store {
 /// A log with these topics in it, at the same offsets.
 async fn log_of(topics: &Topics) -> Arc<dyn Log> {
     let log = EmbeddedLog::in_memory();
-    let specs: Vec<TopicSpec> = [EVENTS, TTF_RECORDS, TTF_BREACHES]
-        .iter()
-        .map(|name| TopicSpec::new(*name, 1))
-        .collect();
+    let specs: Vec<TopicSpec> =
+        [EVENTS, TTF_RECORDS, TTF_BREACHES].iter().map(|name| TopicSpec::new(*name, 1)).collect();
     log.create_topics(&specs, PATIENCE).expect("created");
     let log: Arc<dyn Log> = Arc::new(log);
     publish(&log, topics).await;

@@ -179,3 +179,88 @@ async fn a_locked_bucket_keeps_what_is_archived_and_is_told_when_it_expires() {
     assert_eq!(headers.get("x-amz-object-lock-mode").and_then(|v| v.to_str().ok()), Some("COMPLIANCE"), "{headers:?}");
     assert!(headers.contains_key("x-amz-object-lock-retain-until-date"));
 }
+
+/// Notes the encryption each request asks for, and takes everything, as S3 does.
+async fn s3_that_notes() -> (String, std::sync::Arc<parking_lot::Mutex<Vec<[String; 4]>>>) {
+    use axum::{Router, extract::Request, http::StatusCode, response::IntoResponse};
+
+    const PARTS: &str = "<InitiateMultipartUploadResult><Bucket>b</Bucket><Key>k</Key><UploadId>7</UploadId></InitiateMultipartUploadResult>";
+    const DONE: &str = "<CompleteMultipartUploadResult><Bucket>b</Bucket><Key>k</Key><ETag>\"e\"</ETag></CompleteMultipartUploadResult>";
+    const COPIED: &str = "<CopyPartResult><ETag>\"e\"</ETag></CopyPartResult>";
+    let noted = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let notes = std::sync::Arc::clone(&noted);
+    let answer = move |request: Request| {
+        let notes = std::sync::Arc::clone(&notes);
+        async move {
+            let header = |name: &str| {
+                let value = request.headers().get(name).and_then(|value| value.to_str().ok());
+                value.unwrap_or_default().to_owned()
+            };
+            let (method, query) = (request.method().as_str(), request.uri().query().unwrap_or_default());
+            let what = match (method, query) {
+                ("HEAD", _) => return StatusCode::NOT_FOUND.into_response(),
+                ("POST", query) if query.starts_with("uploads") => "begin",
+                ("PUT", "") => "put",
+                ("PUT", _) if !header("x-amz-copy-source").is_empty() => "copy",
+                ("PUT", _) => "part",
+                ("POST", _) => "complete",
+                _ => "other",
+            };
+            let asked = [
+                what.to_owned(),
+                header("x-amz-server-side-encryption"),
+                header("x-amz-server-side-encryption-aws-kms-key-id"),
+                header("x-amz-server-side-encryption-bucket-key-enabled"),
+            ];
+            notes.lock().push(asked);
+            let body = match what {
+                "begin" => PARTS,
+                "complete" => DONE,
+                "copy" => COPIED,
+                _ => "",
+            };
+            ([("etag", "\"e\"")], body).into_response()
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    (address, noted)
+}
+
+/// A server with a key management service is not at hand; what is asked of it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_object_is_put_under_the_key_of_the_key_management_that_is_configured() {
+    const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    for (kms_key, named) in [(Some(KEY), KEY), (None, "")] {
+        let (endpoint, noted) = s3_that_notes().await;
+        let config = serde_json::json!({
+            "kind": "s3", "bucket": "b", "region": "eu-central-1", "endpoint": endpoint, "access_key": "key",
+            "secret_key": "secret", "allow_http": true, "encryption": "kms", "kms_key": kms_key, "part_size": "5MiB",
+        });
+        let store = Store::open(&serde_json::from_value(config).expect("a config")).expect("opened");
+        for (name, length) in [("small", 10), ("large", 6 * 1024 * 1024)] {
+            let path = store.names.under_root(name).expect("a path");
+            store.create(&path, bytes::Bytes::from(vec![0; length])).await.expect("put");
+        }
+        let noted = noted.lock().clone();
+        let begun: Vec<_> = noted.iter().filter(|asked| matches!(&*asked[0], "put" | "begin")).collect();
+        // The small one; the parts of the large one, and the copy to its own name, which is an upload of parts, too.
+        assert_eq!(begun.len(), 3, "{noted:?}");
+        for asked in begun {
+            assert_eq!((&*asked[1], &*asked[2]), ("aws:kms", named), "{asked:?}");
+        }
+    }
+}
+
+#[test]
+fn a_key_without_key_management_is_refused() {
+    for encryption in ["bucket", "aes256"] {
+        let config = serde_json::json!({
+            "kind": "s3", "bucket": "b", "region": "r", "access_key": "k", "secret_key": "s",
+            "encryption": encryption, "kms_key": "1234abcd",
+        });
+        let error = Store::open(&serde_json::from_value(config).expect("a config")).expect_err("refused").to_string();
+        assert!(error.contains("archive.s3.kms_key") && error.contains("encryption: kms"), "{error}");
+    }
+}

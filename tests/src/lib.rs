@@ -11,6 +11,7 @@ pub mod process;
 pub mod proxy;
 pub mod receiver;
 pub mod scenario;
+pub mod search;
 pub mod sender;
 pub mod servers;
 pub mod store;

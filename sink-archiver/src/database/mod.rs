@@ -30,6 +30,7 @@ pub use sqlite::Sqlite;
 use crate::{
     cohorts::rows::{CohortRows, Signups, Targets},
     config::DatabaseConfig,
+    objects::tally::Came,
     privacy::{
         access::UserRows,
         certificate::{Certificate, Step},
@@ -127,6 +128,9 @@ pub trait Database: Send + Sync + 'static {
 
     /// The row of an event, and how far its partition was read.
     async fn stored_event(&self, sought: &Sought) -> Result<StoredEvent, DatabaseError>;
+
+    /// How many rows of a table came in a stretch of time.
+    async fn count(&self, came: &Came) -> Result<u64, DatabaseError>;
 
     /// Deletes what is past its time, from the row of instant `oldest` on; tells how many rows went.
     async fn expire(&self, expiry: Expiry, oldest: Option<EventTime>) -> Result<u64, DatabaseError>;

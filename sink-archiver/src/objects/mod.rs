@@ -5,7 +5,8 @@
 //! `names` made of facts; `start` finds where to read on. People are in it under random pseudonyms only.
 //!
 //! `days` writes a manifest of every UTC day that is over, `verify` proves that a day is complete, unchanged and
-//! what the topics hold, `restore` puts its events back through the pipe. `bucket` is what S3 is told about all of it.
+//! what the topics hold, `restore` puts its events back through the pipe, `tally` counts it
+//! against the database. `bucket` is what S3 is told about all of it.
 
 pub mod bucket;
 pub mod cut;
@@ -18,6 +19,7 @@ pub mod rows;
 pub mod sink;
 pub mod start;
 pub mod store;
+pub mod tally;
 pub mod topic;
 pub mod verify;
 pub mod writer;

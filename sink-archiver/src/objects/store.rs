@@ -56,6 +56,10 @@ impl Store {
                 Ok(Self::on(Arc::new(objects.with_fsync(true)), ""))
             }
             ObjectsConfig::S3(s3) => {
+                if s3.kms_key.is_some() && s3.encryption != Encryption::Kms {
+                    let message = "archive.s3.kms_key is for `encryption: kms`; objects would not be under this key";
+                    return Err(SinkError::Fatal(message.to_owned()));
+                }
                 let objects = s3_builder(s3)
                     .build()
                     .map_err(|error| SinkError::Fatal(format!("archive.s3 cannot be used: {error}")))?;

@@ -7,8 +7,8 @@ use telemetry_schemas::{
     erasure::Erasure,
     time::{EventTime, rfc3339},
     topics::{
-        ALERT_GROUPS, ALERT_NOTIFICATIONS, CATALOGUE, ERASURES, EVENTS, EVENTS_RAW, EVENTS_REJECTED, TTF_BREACHES,
-        TTF_RECORDS,
+        ALERT_GROUPS, ALERT_NOTIFICATIONS, ALERT_STATE, CATALOGUE, ERASURES, EVENTS, EVENTS_RAW, EVENTS_REJECTED,
+        TTF_BREACHES, TTF_RECORDS,
     },
 };
 
@@ -60,8 +60,18 @@ impl Step {
 }
 
 /// Topics that may hold copies of what was erased, until they age out.
-pub const TOPICS_WITH_COPIES: [&str; 8] =
-    [EVENTS_RAW, EVENTS, EVENTS_REJECTED, TTF_RECORDS, TTF_BREACHES, ALERT_GROUPS, ALERT_NOTIFICATIONS, ERASURES];
+pub const TOPICS_WITH_COPIES: [&str; 9] = [
+    EVENTS_RAW,
+    EVENTS,
+    EVENTS_REJECTED,
+    TTF_RECORDS,
+    TTF_BREACHES,
+    ALERT_GROUPS,
+    // A group is dropped `alerter.keep_history` after its end, `alerter.forget_after` after the last it heard.
+    ALERT_STATE,
+    ALERT_NOTIFICATIONS,
+    ERASURES,
+];
 
 impl Certificate {
     /// Until when copies in the topics may still be there: the longest of their retentions after the erasure. What comes
@@ -142,7 +152,11 @@ mod tests {
         assert!(json["stores"]["processor"]["at"].is_null());
         assert!(json["later_events"].as_str().is_some_and(|said| said.contains("anew")));
         let for_good = Certificate { erased_at: Erasure::FOR_GOOD, ..certificate };
-        assert_eq!(for_good.copies_until(), EventTime(2_000 + 30 * 86_400_000), "not thirty days after the last day of all");
+        assert_eq!(
+            for_good.copies_until(),
+            EventTime(2_000 + 30 * 86_400_000),
+            "not thirty days after the last day of all"
+        );
         assert!(for_good.to_json()["later_events"].as_str().is_some_and(|said| said.contains("nothing")));
     }
 }

@@ -38,6 +38,9 @@ pub struct VerifyArgs {
     /// Do not hold the objects against the topics
     #[arg(long)]
     pub without_topics: bool,
+    /// Count every day against the database, too: is everything in both?
+    #[arg(long)]
+    pub with_database: bool,
     /// The answer as JSON
     #[arg(long)]
     pub json: bool,

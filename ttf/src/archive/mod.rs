@@ -7,6 +7,7 @@ use std::{fmt::Write, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use comfy_table::{Table, presets::UTF8_HORIZONTAL_ONLY};
+use serde::Serialize;
 use service_kit::{Kit, config::Secret};
 use sink_archiver::{
     database::{self, Database},
@@ -15,6 +16,7 @@ use sink_archiver::{
         days,
         restore::{Restorer, Window},
         store::Store,
+        tally::{self, Tally},
         verify::{DayReport, Verifier},
         writer::CutWriter,
     },
@@ -114,21 +116,58 @@ async fn verify(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         Some(date) => vec![date.clone()],
         None => days::closed(&stores.store).await?,
     };
-    let mut reports: Vec<DayReport> = Vec::new();
+    let mut reports: Vec<Verified> = Vec::new();
     for date in dates {
         let report = verifier.verify(&date).await?;
+        let tallies = if args.with_database { Some(tallies(&stores, &date).await?) } else { None };
+        let verified = Verified { report, tallies };
         if !args.json {
-            output::line(describe(&report))?;
+            output::line(verified.describe())?;
         }
-        reports.push(report);
+        reports.push(verified);
     }
     if args.json {
         output::line(serde_json::to_string_pretty(&reports)?)?;
     } else if reports.is_empty() {
         output::line("no day is closed yet")?;
     }
-    let are_right = reports.iter().all(DayReport::is_right);
+    let are_right = reports.iter().all(Verified::is_right);
     Ok(if are_right { ExitCode::SUCCESS } else { ExitCode::from(WRONG) })
+}
+
+/// What came of verifying a day.
+#[derive(Serialize)]
+struct Verified {
+    #[serde(flatten)]
+    report: DayReport,
+    /// The day's rows against those of the database; where that was asked for.
+    #[serde(rename = "database", skip_serializing_if = "Option::is_none")]
+    tallies: Option<Vec<Tally>>,
+}
+
+impl Verified {
+    fn is_right(&self) -> bool {
+        self.report.is_right() && self.tallies.iter().flatten().all(Tally::is_even)
+    }
+
+    fn describe(&self) -> String {
+        let mut text = describe(&self.report);
+        for tally in self.tallies.iter().flatten() {
+            let verdict = if tally.is_even() { "even" } else { "NOT EVEN" };
+            let _ = write!(
+                text,
+                "\n    {verdict}  {} of {}: {} rows archived, {} of them to be in the database, {} there",
+                tally.dataset, tally.tenant, tally.archived, tally.expected, tally.in_database
+            );
+        }
+        text
+    }
+}
+
+async fn tallies(stores: &Stores, date: &str) -> anyhow::Result<Vec<Tally>> {
+    let Some(manifest) = days::newest(&stores.store, date).await? else { return Ok(Vec::new()) };
+    let now = EventTime(service_kit::clock::now_ms());
+    Ok(tally::of_day(&stores.store, &*stores.database, &stores.config.retention, &manifest, now).await?)
 }
 
 fn describe(report: &DayReport) -> String {

@@ -34,6 +34,7 @@ use crate::{
     cohorts::rows::{CohortRows, Signups, Targets},
     config::PostgresConfig,
     erasure::LedgerKey,
+    objects::tally::Came,
     privacy::{
         access::UserRows,
         certificate::{Certificate, Step},
@@ -216,6 +217,10 @@ impl Database for Postgres {
 
     async fn expiring(&self, expiry: Expiry) -> Result<Census, DatabaseError> {
         retention::expiring(&mut self.client().await?, &expiry).await
+    }
+
+    async fn count(&self, came: &Came) -> Result<u64, DatabaseError> {
+        retention::count(&mut self.client().await?, came).await
     }
 
     async fn expire(&self, expiry: Expiry, oldest: Option<EventTime>) -> Result<u64, DatabaseError> {

@@ -7,13 +7,13 @@ use tokio_postgres::{Client, GenericClient, Row, types::ToSql};
 use super::errors::unavailable;
 use crate::{
     database::DatabaseError,
+    objects::tally::Came,
     retention::{Census, Expiry, Table},
 };
 
 const DAY_MS: i64 = 86_400_000;
 
-fn with_names(sql: &str, expiry: &Expiry) -> String {
-    let table = expiry.table;
+fn with_names(sql: &str, table: Table) -> String {
     sql.replace("{table}", table.name()).replace("{time}", table.time()).replace("{written}", table.written())
 }
 
@@ -48,9 +48,14 @@ fn census_of(row: &Row) -> Census {
 }
 
 /// The statements for a table: one of `plain`, or one of `rollups` for each of them.
-async fn of_table(client: &impl GenericClient, expiry: &Expiry, plain: &str, rollups: &str) -> Result<Vec<String>, DatabaseError> {
+async fn of_table(
+    client: &impl GenericClient,
+    expiry: &Expiry,
+    plain: &str,
+    rollups: &str,
+) -> Result<Vec<String>, DatabaseError> {
     if expiry.table != Table::Rollups {
-        return Ok(vec![with_names(plain, expiry)]);
+        return Ok(vec![with_names(plain, expiry.table)]);
     }
     let tables = if has_chunks(client).await? {
         let found = client.query(include_str!("queries/rollup_tables.sql"), &[]).await.map_err(away)?;
@@ -59,7 +64,7 @@ async fn of_table(client: &impl GenericClient, expiry: &Expiry, plain: &str, rol
         vec![("stage_rollup_hourly".to_owned(), "1 hour".to_owned())]
     };
     let of = |(rollup, step): &(String, String)| {
-        with_names(rollups, expiry).replace("{rollup}", rollup).replace("{step}", step)
+        with_names(rollups, expiry.table).replace("{rollup}", rollup).replace("{step}", step)
     };
     Ok(tables.iter().map(of).collect())
 }
@@ -80,7 +85,7 @@ pub(super) async fn expire(
     }
     let before = expiring(client, expiry).await?.rows;
     drop_parts(client, expiry).await?;
-    let sql = with_names(include_str!("queries/expire.sql"), expiry);
+    let sql = with_names(include_str!("queries/expire.sql"), expiry.table);
     let mut from = oldest.0;
     while from < expiry.before.0 {
         let to = from.saturating_add(DAY_MS).min(expiry.before.0);
@@ -114,7 +119,7 @@ async fn drop_parts(client: &mut deadpool_postgres::Object, expiry: &Expiry) -> 
     let has_chunks = has_chunks(plain).await?;
     let find =
         if has_chunks { include_str!("queries/chunks_past.sql") } else { include_str!("queries/partitions_past.sql") };
-    let holds_back = with_names(include_str!("queries/chunk_holds_back.sql"), expiry);
+    let holds_back = with_names(include_str!("queries/chunk_holds_back.sql"), expiry.table);
     for part in client.query(find, &[&table, &expiry.before.0]).await.map_err(away)? {
         let (name, start, end): (String, i64, i64) = (part.get(0), part.get(1), part.get(2));
         let parameters: [&(dyn ToSql + Sync); 5] =
@@ -135,4 +140,12 @@ async fn drop_parts(client: &mut deadpool_postgres::Object, expiry: &Expiry) -> 
         transaction.commit().await.map_err(away)?;
     }
     Ok(())
+}
+
+pub(super) async fn count(client: &mut deadpool_postgres::Object, came: &Came) -> Result<u64, DatabaseError> {
+    let transaction = patiently(client).await?;
+    let sql = with_names(include_str!("queries/count_came.sql"), came.table);
+    let parameters: [&(dyn ToSql + Sync); 4] = [&came.tenant, &came.from.0, &came.to.0, &came.not_before.0];
+    let row = transaction.query_one(&sql, &parameters).await.map_err(away)?;
+    Ok(row.get::<_, i64>(0).unsigned_abs())
 }

@@ -32,6 +32,7 @@ use super::{
 use crate::{
     cohorts::rows::{CohortRows, Signups, Targets},
     erasure::LedgerKey,
+    objects::tally::Came,
     privacy::{
         access::UserRows,
         certificate::{Certificate, Step},
@@ -96,14 +97,8 @@ impl Sqlite {
 
 fn stored_event(connection: &Connection, sought: &Sought) -> rusqlite::Result<StoredEvent> {
     let Sought { event, at, offset: _ } = sought;
-    let parameters = params![
-        event.tenant,
-        event.source,
-        event.event_id,
-        event.timestamp.to_rfc3339(),
-        &*at.topic,
-        at.partition
-    ];
+    let parameters =
+        params![event.tenant, event.source, event.event_id, event.timestamp.to_rfc3339(), &*at.topic, at.partition];
     connection.query_row(include_str!("queries/stored_event.sql"), parameters, |row| {
         let received_at: Option<String> = row.get(0)?;
         Ok(StoredEvent {
@@ -278,10 +273,8 @@ impl Database for Sqlite {
 
     async fn stored_event(&self, sought: &Sought) -> Result<StoredEvent, DatabaseError> {
         let sought = sought.clone();
-        self.blocking(move |shared| {
-            stored_event(&shared.reader.lock(), &sought).map_err(|error| unavailable(&error))
-        })
-        .await
+        self.blocking(move |shared| stored_event(&shared.reader.lock(), &sought).map_err(|error| unavailable(&error)))
+            .await
     }
 
     async fn expiring(&self, expiry: Expiry) -> Result<Census, DatabaseError> {
@@ -289,6 +282,12 @@ impl Database for Sqlite {
             retention::expiring(&shared.reader.lock(), &expiry).map_err(|error| unavailable(&error))
         })
         .await
+    }
+
+    async fn count(&self, came: &Came) -> Result<u64, DatabaseError> {
+        let came = came.clone();
+        self.blocking(move |shared| retention::count(&shared.reader.lock(), &came).map_err(|error| unavailable(&error)))
+            .await
     }
 
     async fn expire(&self, expiry: Expiry, _oldest: Option<EventTime>) -> Result<u64, DatabaseError> {
