@@ -6,7 +6,7 @@
 #   services.sh env            print their addresses as shell assignments
 #   services.sh status         which are up
 #   services.sh database start|stop|kill|full|roomy|save|restore    the database, with its data
-#   services.sh broker start|stop|kill N    one of the brokers ($TTF_KAFKA_BROKERS of them, by default 1)
+#   services.sh broker start|stop|kill|full N    one of the brokers ($TTF_KAFKA_BROKERS of them, by default 1)
 #
 # NAME: kafka registry postgres redis s3 smtp alertmanager, and, only when it is named, timescale
 # Folder: $TTF_SERVICES_DIR (default /tmp/ttf-services-$USER); programs: $TTF_CACHE_DIR (default ~/.cache/ttf).
@@ -129,7 +129,8 @@ await_broker() {
   wait_for "broker $1" "$(cat "$run/kafka/$1/pid")" "$run/kafka/$1/log" 60 port_open "$port"
 }
 
-# Ends one broker in good order (stop) or at once (kill), or starts it again with its port and its data (start).
+# Ends one broker in good order (stop) or at once (kill), or starts it again with its port and its data (start). Full: no
+# file of it grows beyond 4 KiB any more, as if its disk were full, until it is started again.
 broker() {
   local act=$1 n=$2
   [ -e "$run/kafka/$n/server.properties" ] || fail "there is no broker $n in $run"
@@ -137,7 +138,8 @@ broker() {
     start) if ! is_up "kafka/$n"; then launch_broker "$n"; await_broker "$n"; fi ;;
     stop) end_all TERM 8 "kafka/$n" ;;
     kill) end_all KILL 10 "kafka/$n" ;;
-    *) fail "a broker can be started, stopped or killed, not \`$act\`" ;;
+    full) prlimit --pid "$(cat "$run/kafka/$n/pid")" --fsize=4096 ;;
+    *) fail "a broker can be started, stopped, killed or made full, not \`$act\`" ;;
   esac
 }
 

@@ -56,6 +56,11 @@ impl OwnKafka {
         self.broker("kill", number);
     }
 
+    /// Lets no file of broker `number` (from 1) grow any more, as a full disk would, until it is started again.
+    pub fn fill_broker(&self, number: u32) {
+        self.broker("full", number);
+    }
+
     /// Starts broker `number` again, on its port and with its data; waits until its port is open.
     pub fn start_broker(&self, number: u32) {
         self.broker("start", number);

@@ -1,6 +1,9 @@
 //! The gateway on a real Kafka of its own: what was acknowledged is there, whatever ends the process; what producers of
 //! all kinds put on the raw topic comes out once.
 
+#[path = "gateway_kafka/full.rs"]
+mod full;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,

@@ -97,15 +97,21 @@ async fn a_noisy_tenant_does_not_slow_another() {
         .collect();
     eventually("the noisy tenant is refused", || gateway.metric("ttf_ratelimit_rejections_total", &["acme"]) > 20)
         .await;
-    let mut slowest = Duration::ZERO;
+    // By counts: how long it takes is measured in the benchmark, beside the same tenant without a neighbour.
     for number in 0..40 {
-        let started = Instant::now();
         assert_eq!(gateway.send(track(&format!("quiet-{number}")).to_string()).await.0, 202);
-        slowest = slowest.max(started.elapsed());
     }
+    let refused = gateway.metric("ttf_ratelimit_rejections_total", &["acme"]);
+    eventually("the noise goes on", || gateway.metric("ttf_ratelimit_rejections_total", &["acme"]) > refused).await;
     noise.iter().for_each(tokio::task::JoinHandle::abort);
-    assert!(gateway.metric("ttf_events_total", &["acme", "accepted"]) < 500);
-    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    let of_quiet = |outcome: &str| gateway.metric("ttf_events_total", &["default", outcome]);
+    assert_eq!((of_quiet("accepted"), of_quiet("limited"), of_quiet("retry")), (40, 0, 0));
+    // Eight senders of fifty a request, each refused at once: what is let through is what the bucket holds and gains.
+    let (through, limited) = (
+        gateway.metric("ttf_events_total", &["acme", "accepted"]),
+        gateway.metric("ttf_events_total", &["acme", "limited"]),
+    );
+    assert!(limited > through, "{through} went through, {limited} did not");
 }
 
 #[tokio::test]
