@@ -109,6 +109,10 @@ impl Registry {
                 EncodeError::SchemaRefused { message: message.name(), subject: message.subject(), detail }
             }
         })?;
+        // What was written here is read here also when the registry is away by then.
+        if let Some(writer) = WriterSchema::parse(message.schema().json()) {
+            self.schemas.write().entry(id).or_insert_with(|| Arc::new(writer));
+        }
         Ok(*known.get_or_init(|| id))
     }
 

@@ -78,11 +78,11 @@ fn a_schema_is_asked_for_once() {
             (200, event_schema())
         }
     });
-    let codec = registry.codec(1);
+    let (writer, reader) = (registry.codec(1), registry.codec(1));
     for _ in 0..5 {
-        let bytes = codec.encode(&samples::event()).expect("encodes");
+        let bytes = writer.encode(&samples::event()).expect("encodes");
         assert_eq!(bytes, confluent(7));
-        assert_eq!(codec.clone().decode(&bytes), Ok(samples::event()));
+        assert_eq!(reader.clone().decode(&bytes), Ok(samples::event()));
     }
     assert_eq!(registry.requests(), 2);
 }
@@ -123,6 +123,18 @@ fn what_is_known_outlives_an_outage() {
     assert_eq!(codec.decode(&confluent(7)), Ok(samples::event()));
     assert!(codec.decode::<Event>(&confluent(8)).is_err());
     assert_eq!(codec.decode(&confluent(7)), Ok(samples::event()));
+}
+
+#[test]
+fn what_was_written_here_is_read_here_through_an_outage() {
+    let registry = StandIn::start(|request, _| match request {
+        0 => (200, r#"{"id": 7}"#.to_owned()),
+        _ => (503, String::new()),
+    });
+    let codec = registry.codec(1);
+    let bytes = codec.encode(&samples::event()).expect("registered");
+    assert_eq!(codec.decode::<Event>(&bytes).expect("never asked for"), samples::event());
+    assert_eq!(registry.requests(), 1);
 }
 
 #[test]
