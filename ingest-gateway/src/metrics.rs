@@ -63,6 +63,7 @@ impl HttpMetrics {
 pub struct DedupMetrics {
     pub ids: IntGauge,
     pub unavailable: IntCounter,
+    pub owed: IntGauge,
 }
 
 impl DedupMetrics {
@@ -72,6 +73,10 @@ impl DedupMetrics {
             unavailable: metrics.counter(
                 "ttf_gateway_dedup_unavailable_total",
                 "Times Redis could not be asked or told about event ids; this process's memory decided alone.",
+            ),
+            owed: metrics.gauge(
+                "ttf_gateway_dedup_owed_ids",
+                "Event ids taken while Redis was away that it has yet to be told of, for the other gateways.",
             ),
         }
     }

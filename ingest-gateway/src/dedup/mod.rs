@@ -7,6 +7,7 @@
 //! memory (a restart, Redis away) costs no event, only the outcome `duplicate`.
 
 mod memory;
+mod owed;
 mod redis;
 pub mod under_way;
 

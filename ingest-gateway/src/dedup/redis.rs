@@ -9,11 +9,14 @@ use redis::{
 };
 use tokio::time::Instant;
 
-use super::{Identity, LONGEST_WAIT};
+use super::{Identity, LONGEST_WAIT, owed::Owed};
 use crate::metrics::DedupMetrics;
 
 /// After a failure Redis is left alone for so long, so that an outage costs requests no time.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What was taken in an outage is told afterwards, so many at a time.
+const AT_A_TIME: usize = 1_000;
 
 const PREFIX: &[u8] = b"ttf:seen:";
 
@@ -26,6 +29,7 @@ struct Inner {
     window: Duration,
     timeout: Duration,
     paused_until: Mutex<Option<Instant>>,
+    owed: Owed,
     metrics: DedupMetrics,
 }
 
@@ -39,7 +43,8 @@ impl Shared {
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));
         let connection = ConnectionManager::new_lazy_with_config(client, settings)?;
-        Ok(Self(Arc::new(Inner { connection, window, timeout, paused_until: Mutex::new(None), metrics })))
+        let owed = Owed::new(metrics.owed.clone());
+        Ok(Self(Arc::new(Inner { connection, window, timeout, paused_until: Mutex::new(None), owed, metrics })))
     }
 
     pub async fn seen(&self, identities: &[Identity]) -> Vec<bool> {
@@ -55,8 +60,36 @@ impl Shared {
         }
     }
 
-    /// Whether each was remembered before, by another gateway.
+    /// Whether each was remembered before, by another gateway. What Redis cannot be told now, it is told when it is back.
     pub async fn remember(&self, identities: &[Identity]) -> Vec<bool> {
+        if let Some(was_there) = self.tell(identities).await {
+            return was_there;
+        }
+        if self.0.owed.add(identities) {
+            tokio::spawn(self.clone().settle());
+        }
+        vec![false; identities.len()]
+    }
+
+    /// Tells what is owed, until nothing is.
+    async fn settle(self) {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            loop {
+                let identities = self.0.owed.take(AT_A_TIME);
+                if identities.is_empty() {
+                    return;
+                }
+                if self.tell(&identities).await.is_none() {
+                    self.0.owed.put_back(&identities);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether each was there; nothing when Redis could not be told.
+    async fn tell(&self, identities: &[Identity]) -> Option<Vec<bool>> {
         let mut all = redis::pipe();
         for identity in identities {
             // The first taker's time counts.
@@ -65,10 +98,8 @@ impl Shared {
         let mut connection = self.0.connection.clone();
         // `OK` where it was set, nil where it was there.
         let answer: Option<Vec<Option<String>>> = self.bounded(all.query_async(&mut connection)).await;
-        match answer {
-            Some(set) if set.len() == identities.len() => set.iter().map(Option::is_none).collect(),
-            _ => vec![false; identities.len()],
-        }
+        let set = answer.filter(|set| set.len() == identities.len())?;
+        Some(set.iter().map(Option::is_none).collect())
     }
 
     /// The answer, or nothing when Redis is away, slow, or was a moment ago.

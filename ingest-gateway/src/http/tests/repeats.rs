@@ -11,7 +11,7 @@ use stream_runtime::log::Publisher;
 use telemetry_schemas::topics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::harness::{Fate, Scripted, Setup, start, start_with, track};
+use super::harness::{Fate, Scripted, Setup, eventually, start, start_with, track};
 
 #[tokio::test]
 async fn a_repeat_is_a_duplicate_and_is_not_published_again() {
@@ -188,10 +188,40 @@ fn limited() -> service_kit::config::TenantConfig {
     service_kit::config::TenantConfig { limits, ..service_kit::config::TenantConfig::default() }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_while_redis_was_away_is_known_to_the_other_gateways_once_it_is_back() {
+    let gateway = async |url: String| {
+        let mut setup = Setup { publisher: Some(Scripted::new([Fate::Acknowledge])), ..Setup::default() };
+        setup.config.redis = Some(Secret::new(url));
+        setup.config.dedup.redis_timeout = HumanDuration::from_millis(2_000);
+        start_with(setup).await
+    };
+    // Nobody listens there, yet.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (cut_off, other) = (gateway(format!("redis://{address}")).await, gateway(redis()).await);
+    let users: Vec<String> = (0..10).map(|_| uuid::Uuid::now_v7().to_string()).collect();
+    for user in &users {
+        assert_eq!(cut_off.send(track(user).to_string()).await.1["accepted"], 1);
+        assert_eq!(cut_off.send(track(user).to_string()).await.1["duplicate"], 1, "this process remembers");
+    }
+    assert_eq!(cut_off.metric("ttf_gateway_dedup_owed_ids", &[]), 10);
+
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    pass_on(listener, redis().trim_start_matches("redis://").to_owned(), Duration::ZERO);
+    eventually("Redis is told", || cut_off.metric("ttf_gateway_dedup_owed_ids", &[]) == 0).await;
+    let body = json!(users.iter().map(|user| track(user)).collect::<Vec<_>>()).to_string();
+    assert_eq!(other.send(body).await.1["duplicate"], 10);
+}
+
 /// Passes everything on to a server, its answers so much later.
 async fn slow_proxy(server: String, delay: Duration) -> std::net::SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    pass_on(listener, server, delay);
+    address
+}
+
+fn pass_on(listener: tokio::net::TcpListener, server: String, delay: Duration) {
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let server = server.clone();
@@ -214,7 +244,6 @@ async fn slow_proxy(server: String, delay: Duration) -> std::net::SocketAddr {
             });
         }
     });
-    address
 }
 
 #[tokio::test]
