@@ -41,7 +41,8 @@ archiver_on_postgres() {
   chmod 755 "$folder"
   export TTF_SERVICES_DIR=$folder/services
   trap 'scripts/services/services.sh down; rm -rf "$folder"' EXIT
-  scripts/services/services.sh up postgres
+  # shellcheck disable=SC2086
+  scripts/services/services.sh up postgres ${servers:-}
   # shellcheck disable=SC1091
   . "$TTF_SERVICES_DIR/env"
   "$CARGO_TARGET_DIR/release/examples/$example" "$@"
@@ -49,7 +50,7 @@ archiver_on_postgres() {
 
 case ${1:-} in
   database)
-    archiver_on_postgres database_speed "${BENCH_EVENTS:-200000}" "${BENCH_RATE:-2000}" "${BENCH_STEADY_SECONDS:-20}"
+    servers=kafka archiver_on_postgres database_speed "${BENCH_EVENTS:-200000}" "${BENCH_RATE:-2000}" "${BENCH_STEADY_SECONDS:-20}"
     exit ;;
   archive)
     archiver_on_postgres archive_speed "${BENCH_EVENTS:-200000}" "${BENCH_USERS:-1000000}"

@@ -1,12 +1,16 @@
 //! How fast events get into PostgreSQL, next to a bare bulk write of the same rows by the same statement and by `COPY`,
-//! on tables of the same kind; and how long an event takes until it can be queried, at a steady rate.
+//! on tables of the same kind; and how long an event takes until it can be queried, at a steady rate: through the log in
+//! memory, and through the Kafka that `TTF_TEST_KAFKA` names, where it does.
 //!
 //! `TTF_TEST_POSTGRES=… cargo run --release -p sink-archiver --example database_speed -- [EVENTS] [RATE] [SECONDS]`
 //! (200000, 2000 a second, 20 s). CPU time is that of this process and of the server's process for its connection.
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,7 +28,9 @@ use sink_archiver::{
     rejects::Rejects,
 };
 use stream_runtime::{
-    log::{Log, NewRecord, NextOffset, Position, Record, TopicPartition, TopicSpec, embedded::EmbeddedLog},
+    log::{
+        Log, NewRecord, NextOffset, Position, Record, TopicOutcome, TopicPartition, TopicSpec, embedded::EmbeddedLog,
+    },
     sink::{self, Sink, SinkError, SinkOptions},
 };
 use telemetry_schemas::{
@@ -38,6 +44,7 @@ use tokio_postgres::{Client, NoTls};
 const BATCH: usize = 5_000;
 /// Kernel ticks a second, as `/proc` counts CPU time.
 const TICKS: f64 = 100.0;
+const PATIENCE: Duration = Duration::from_secs(60);
 const WAYS: [&str; 3] = ["bare statement", "bare copy", "archiver"];
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -86,7 +93,11 @@ async fn main() -> Result<()> {
             ours.1 / bare.1
         );
     }
-    steady(&server, rate, seconds).await
+    steady(&server, "the log in memory", log()?, rate, seconds).await?;
+    if let Ok(brokers) = std::env::var("TTF_TEST_KAFKA") {
+        steady(&server, "Kafka", kafka(&brokers)?, rate, seconds).await?;
+    }
+    Ok(())
 }
 
 /// An event as the gateway publishes it, some 600 bytes as JSON.
@@ -298,16 +309,29 @@ fn log() -> Result<Arc<dyn Log>> {
     Ok(Arc::new(log))
 }
 
+/// The log of a Kafka of the benchmark's own, with topics that are new.
+fn kafka(brokers: &str) -> Result<Arc<dyn Log>> {
+    let config = serde_json::from_value(serde_json::json!({"kind": "kafka", "brokers": brokers}))?;
+    let log = stream_runtime::log::open(&config, "database-speed")?;
+    let made = log.create_topics(&[TopicSpec::new(EVENTS, 4), TopicSpec::new(EVENTS_REJECTED, 4)], PATIENCE)?;
+    ensure!(made.iter().all(|(_, outcome)| matches!(outcome, TopicOutcome::Created)), "the topics are there already");
+    Ok(log)
+}
+
 /// Notes how long ago each event was received when its batch can be queried.
 struct Timed {
     sink: DatabaseSink,
+    /// Set once there is something to read from.
+    assigned: Arc<AtomicBool>,
     waited: Arc<Mutex<Vec<i64>>>,
 }
 
 #[async_trait]
 impl Sink for Timed {
     async fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, Position)>, SinkError> {
-        self.sink.assigned(partitions).await
+        let from = self.sink.assigned(partitions).await?;
+        self.assigned.store(true, Ordering::SeqCst);
+        Ok(from)
     }
 
     async fn revoked(&mut self, partitions: &[TopicPartition]) {
@@ -323,15 +347,21 @@ impl Sink for Timed {
 }
 
 /// As the archiver runs: batches of at most 200 ms.
-async fn steady(server: &str, rate: u64, seconds: u64) -> Result<()> {
+async fn steady(server: &str, through: &str, log: Arc<dyn Log>, rate: u64, seconds: u64) -> Result<()> {
     let database = open(&fresh(server).await?).await?;
-    let (kit, codec, log) = (Kit::for_test(), Codec::without_registry(), log()?);
-    let waited = Arc::new(Mutex::new(Vec::new()));
-    let timed = Timed { sink: sink_on(&database, &log, &kit)?, waited: Arc::clone(&waited) };
+    let (kit, codec) = (Kit::for_test(), Codec::without_registry());
+    let (waited, assigned) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+    let sink = sink_on(&database, &log, &kit)?;
+    let timed = Timed { sink, assigned: Arc::clone(&assigned), waited: Arc::clone(&waited) };
     let mut options = SinkOptions::new("bench", "bench", vec![EVENTS.to_owned()]);
     options.batch_interval = Duration::from_millis(200);
     sink::run(options, Arc::clone(&log), timed, &kit)?;
     let publisher = log.publisher()?;
+    let deadline = Instant::now() + PATIENCE;
+    while !assigned.load(Ordering::SeqCst) {
+        ensure!(Instant::now() < deadline, "nobody reads the events");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let start = Instant::now();
     for n in 0..rate * seconds {
         let due = Duration::from_secs_f64(n as f64 / rate as f64);
@@ -354,7 +384,7 @@ async fn steady(server: &str, rate: u64, seconds: u64) -> Result<()> {
     waited.sort_unstable();
     let quantile = |p: f64| waited[((waited.len() - 1) as f64 * p) as usize];
     println!(
-        "received to queryable at {rate} events/s: p50 {} ms, p99 {} ms, max {} ms",
+        "received to queryable at {rate} events/s through {through}: p50 {} ms, p99 {} ms, max {} ms",
         quantile(0.5),
         quantile(0.99),
         quantile(1.0)

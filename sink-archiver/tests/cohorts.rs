@@ -115,12 +115,13 @@ fn the_cohorts_of_the_page_are_right() {
             })
             .collect();
         let curve = Curve::of(observations.clone()).expect("somebody");
-        let quantile = |p: f64| curve.quantile(p).expect("the curve gets there");
+        // Times are whole milliseconds.
+        let quantile = |p: f64| curve.quantile(p).expect("the curve gets there") as i64;
         for line in printed.lines() {
             let (of, value) = line.rsplit_once(' ').expect("a figure and its value");
             match of {
-                "median" => assert_eq!(quantile(0.5), duration(value) as f64, "{line}"),
-                "p90" => assert_eq!(quantile(0.9), duration(value) as f64, "{line}"),
+                "median" => assert_eq!(quantile(0.5), duration(value), "{line}"),
+                "p90" => assert_eq!(quantile(0.9), duration(value), "{line}"),
                 "E =" => assert_eq!(rounded(curve.efficiency(TARGET).expect("a score")), value, "{line}"),
                 share => {
                     let at = share.strip_prefix("F(").and_then(|rest| rest.strip_suffix(") =")).expect("F(t) = share");

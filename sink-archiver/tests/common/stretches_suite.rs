@@ -1,6 +1,9 @@
 //! What is asked for by time: whole chunks or partitions go, roll-ups go with the stages they are made of.
 
-use sink_archiver::retention::{Census, Expiry, Scope, Table};
+use sink_archiver::{
+    objects::tally::Came,
+    retention::{Census, Expiry, Scope, Table},
+};
 use telemetry_schemas::EventTime;
 
 use super::sql_suite::Sql;
@@ -101,6 +104,18 @@ pub async fn whole_parts_are_dropped_and_rows_that_have_to_stay_keep_theirs(fixt
     event(fixture, "bank", week(7), week(7)).await;
     compress(fixture, "events").await;
     assert_eq!(parts(fixture, "events").await.len() - made_ahead, 9);
+
+    let came = |tenant: &str, from, to| Came {
+        table: Table::Events,
+        tenant: tenant.to_owned(),
+        from: EventTime(from),
+        to: EventTime(to),
+        not_before: EventTime(week(6) + 1),
+    };
+    let count = async |came: Came| fixture.database().count(&came).await.expect("counted");
+    assert_eq!(count(came("acme", week(8), now)).await, 11, "five weeks of two, and of the sixth what is not too old");
+    assert_eq!(count(came("acme", week(1), week(0))).await, 2);
+    assert_eq!(count(came("bank", week(8), now)).await, 0);
 
     let mut expiry = Expiry {
         table: Table::Events,
