@@ -17,6 +17,9 @@ from ttfbench import kafka, report, stages
 from ttfbench.process import Process, free_port
 
 KEY = "bench-key-of-nobody"
+NOISY = {"noisy": "bench-key-of-a-neighbour", "limited": "bench-key-of-a-limited-neighbour"}
+# What a neighbour with limits may send; it tries many times as much.
+LIMITS = {"events_per_second": 1000, "events_burst": 2000}
 EVENTS = "telemetry.events.v1"
 REJECTED = "telemetry.events.rejected.v1"
 FLOOR = "bench.gateway.floor"
@@ -100,13 +103,21 @@ class Bench:
         return Process(self.tool, args, port, self.folder / "floor.log")
 
     def load(self, process: Process, shape: Shape, seconds: float, rate: float | None = None) -> dict:
-        args = ["http-load", "--to", f"{process.host}:{process.port}", "--key", KEY, "--events", shape.events]
-        args += ["--connections", shape.connections, "--warm-up", self.size.warm_up, "--seconds", seconds]
-        args += ["--pids", f"{process.pid},{self.broker_pid}"]
-        told = self.call(*args, *(("--rate", rate) if rate else ()))
+        told = self.call(*self.http_load(process, shape, seconds, rate, KEY))
         server, broker = told.pop("processes")
         told["events_per_cpu_second"] = told["events"] / max(server["cpu_seconds"], 0.01)
         return told | {"server": server, "broker_cpu_seconds": broker["cpu_seconds"]}
+
+    def http_load(self, process: Process, shape: Shape, seconds: float, rate: float | None, key: str) -> list[object]:
+        args = ["http-load", "--to", f"{process.host}:{process.port}", "--key", key, "--events", shape.events]
+        args += ["--connections", shape.connections, "--warm-up", self.size.warm_up, "--seconds", seconds]
+        args += ["--pids", f"{process.pid},{self.broker_pid}"]
+        return [*args, *(("--rate", rate) if rate else ())]
+
+    def start(self, *args: object) -> subprocess.Popen:
+        """Starts `ttf-bench` beside everything else."""
+        command = [str(self.tool), "--brokers", self.brokers, *map(str, args)]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
 def configuration(brokers: str, port: int) -> dict:
@@ -128,15 +139,22 @@ def configuration(brokers: str, port: int) -> dict:
         {"name": name, "types": [kind], "properties": properties, "additional_properties": False}
         for name, kind in named
     ]
-    key = {"name": "bench", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "scopes": ["ingest"]}
+
+    def tenant(key: str) -> dict:
+        sha256 = hashlib.sha256(key.encode()).hexdigest()
+        return {"keys": [{"name": "bench", "sha256": sha256, "scopes": ["ingest"]}]}
+
+    tenants = {"default": tenant(KEY)} | {name: tenant(key) for name, key in NOISY.items()}
+    tenants["limited"]["limits"] = LIMITS
+
     return {
         "service": {"admin_listen": f"127.0.0.1:{free_port()}"},
         "log": {"kind": "kafka", "brokers": brokers},
         "topics": {"partitions": kafka.PARTITIONS, "replication_factor": 1, "min_insync_replicas": 1},
         "gateway": {"listen": f"127.0.0.1:{port}", "auth": {"mode": "required"}},
-        "tenants": {"default": {"keys": [key]}},
+        "tenants": tenants,
         # An event that is not as planned would be rejected, and end the run.
-        "plan": {"default": {"mode": "block", "events": events}},
+        "plan": {name: {"mode": "block", "events": events} for name in tenants},
     }
 
 
@@ -146,8 +164,14 @@ def run(binary: Path, tool: Path, folder: Path) -> int:
     numbers: dict = {"rounds": bench.size.rounds}
     # The broker's first requests take it many times as long as later ones.
     told("to warm up", fresh(bench, "gateway", SHAPES[-1]))
+    only = os.environ.get("BENCH_GATEWAY_ONLY")
+    if only:
+        numbers |= {"neighbours": neighbours, "soak": lambda of: soak(of, SHAPES[-1])}[only](bench)
+        report.show("gateway", load_before, numbers)
+        return 0
     for shape in SHAPES:
         numbers |= {f"{shape.name}_{key}": value for key, value in compare(bench, shape).items()}
+    numbers |= neighbours(bench)
     numbers |= soak(bench, SHAPES[-1])
     if os.environ.get("BENCH_GATEWAY_PERF"):
         for shape in SHAPES:
@@ -205,6 +229,42 @@ def together(rounds: list[dict]) -> dict:
         "full_load_p99_ms": round(max(of["p99_ms"] for of in rounds), 3),
         "rss_peak_bytes": max(of["server"]["rss_peak_bytes"] for of in rounds),
     }
+
+
+def neighbours(bench: Bench) -> dict:
+    """What a quiet tenant waits on one gateway: alone, and beside one that sends as fast as it is answered, with limits or none."""
+    quiet, noisy, rate = Shape("quiet", 1, 16), SHAPES[-1], 100.0
+    bench.new_topics()
+    process = bench.gateway()
+    noise = None
+    numbers: dict = {}
+    try:
+        process.wait_ready()
+        for name in ("alone", "beside_limited", "beside_noisy", "alone_again"):
+            key = NOISY.get(name.removeprefix("beside_"))
+            if key:
+                # Longer than the quiet one, which stops it.
+                args = bench.http_load(process, noisy, 10 * bench.size.seconds + 60, None, key)
+                noise = bench.start(*args, "--refusals")
+            found = bench.load(process, quiet, bench.size.seconds, rate)
+            if noise:
+                if noise.poll() is not None:
+                    raise RuntimeError(f"the noisy tenant's sender ended with {noise.returncode}")
+                noise.terminate()
+                noise.wait()
+                noise = None
+            told(f"a quiet tenant, {name}", found)
+            numbers |= {f"quiet_tenant_{name}_{key}": round(found[key], 3) for key in ("p50_ms", "p99_ms", "max_ms")}
+            numbers[f"quiet_tenant_{name}_accepted"] = found["accepted_in_all"]
+    finally:
+        if noise:
+            noise.terminate()
+            noise.wait()
+        process.stop()
+    alone = numbers["quiet_tenant_alone_p99_ms"]
+    for name in NOISY:
+        numbers[f"quiet_tenant_beside_{name}_p99_ratio"] = round(numbers[f"quiet_tenant_beside_{name}_p99_ms"] / alone, 2)
+    return numbers
 
 
 def soak(bench: Bench, shape: Shape) -> dict:

@@ -58,6 +58,9 @@ pub struct Args {
     /// Seconds that are measured
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// Go on when a request is refused with 429; it does not count
+    #[arg(long)]
+    refusals: bool,
     /// Processes whose CPU time and memory are told
     #[arg(long, value_delimiter = ',')]
     pids: Vec<u32>,
@@ -88,6 +91,7 @@ struct Load {
     to: String,
     authorization: Option<HeaderValue>,
     events: usize,
+    refusals: bool,
     templates: Vec<Template>,
     pace: Arc<Pace>,
     answered: Arc<AtomicU64>,
@@ -115,6 +119,7 @@ async fn drive(args: &Args, templates: Vec<Template>, body_bytes: usize) -> anyh
         to: args.to.clone(),
         authorization: args.key.as_ref().map(|key| HeaderValue::try_from(format!("Bearer {key}"))).transpose()?,
         events: args.events,
+        refusals: args.refusals,
         templates,
         pace: pace.clone(),
         answered: answered.clone(),
@@ -170,7 +175,9 @@ async fn connection(load: Arc<Load>) -> anyhow::Result<Vec<f64>> {
         let template = &load.templates[number as usize % load.templates.len()];
         let body = template.numbered(number * load.events as u64);
         let sent = tokio::time::timeout(PATIENCE, send(&mut sender, &load, body));
-        sent.await.context("a request was not answered in time")??;
+        if !sent.await.context("a request was not answered in time")?? {
+            continue;
+        }
         load.answered.fetch_add(1, Ordering::Relaxed);
         if due >= load.measured_from && due < load.measured_to {
             millis.push(due.elapsed().as_secs_f64() * 1_000.0);
@@ -184,7 +191,8 @@ struct Answer {
     accepted: usize,
 }
 
-async fn send(sender: &mut SendRequest<Body>, load: &Load, body: Bytes) -> anyhow::Result<()> {
+/// Whether the events were taken; anything but that and a refusal that is allowed is an error.
+async fn send(sender: &mut SendRequest<Body>, load: &Load, body: Bytes) -> anyhow::Result<bool> {
     let mut request = Request::post("/api/v1/events")
         .header(header::HOST, &load.to)
         .header(header::CONTENT_TYPE, "application/json")
@@ -196,11 +204,14 @@ async fn send(sender: &mut SendRequest<Body>, load: &Load, body: Bytes) -> anyho
     let response = sender.send_request(request).await?;
     let status = response.status();
     let answer = axum::body::to_bytes(Body::new(response.into_body()), ANSWER_LIMIT).await?;
+    if load.refusals && status == StatusCode::TOO_MANY_REQUESTS {
+        return Ok(false);
+    }
     let accepted = serde_json::from_slice::<Answer>(&answer).map(|answer| answer.accepted);
     if status != StatusCode::ACCEPTED || accepted.ok() != Some(load.events) {
         bail!("{} events were answered with {status}: {}", load.events, String::from_utf8_lossy(&answer));
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -238,6 +249,7 @@ mod tests {
             rate: Some(200.0),
             warm_up: 0.05,
             seconds: 0.5,
+            refusals: true,
             pids: vec![std::process::id()],
         };
         run(&args)
@@ -256,6 +268,11 @@ mod tests {
         let failure = |status, answer| format!("{:#}", answered_with(status, answer).unwrap_err());
         assert!(failure("202 Accepted", r#"{"accepted":0}"#).contains("1 events were answered with 202"));
         assert!(failure("202 Accepted", "{}").contains("{}"));
+        assert_eq!(
+            answered_with("429 Too Many Requests", "{}").unwrap().accepted_in_all,
+            0,
+            "allowed here, but not counted"
+        );
         assert!(failure("503 Service Unavailable", r#"{"accepted":1}"#).contains("503"));
     }
 }
