@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from servers import Authority, Kafka, Postgres, Redis, free_ports
+from servers import Authority, Kafka, Postgres, Redis, Store, free_ports
 
 #: None of these may show anywhere.
 SECRETS = {
@@ -14,7 +14,7 @@ SECRETS = {
     "limited": "limited-c4e8a07f31",
     "postgres": "postgres-7be2f96d04",
     "redis": "redis-e019d3ab58",
-    "s3": "testtest",
+    "s3": "objects-90ab12cd34",
     "privacy": "privacy-a1b2c3d4e5f60718",
     "names": "names-3344556677889900",
 }
@@ -36,6 +36,7 @@ class World:
     kafka: Kafka
     postgres: Postgres
     redis: Redis
+    store: Store
 
     def environment(self) -> dict[str, str]:
         """For everything that finds authorities by itself."""
@@ -84,11 +85,10 @@ class World:
                 "database": {"kind": "postgres", "url": f"${{file:{database}}}"},
                 "s3": {
                     "kind": "s3",
-                    "bucket": "ttf-test",
+                    "bucket": Store.BUCKET,
                     "region": "us-east-1",
-                    "allow_http": True,
-                    "endpoint": required("TTF_TEST_S3_ENDPOINT"),
-                    "access_key": required("TTF_TEST_S3_ACCESS_KEY"),
+                    "endpoint": self.store.endpoint,
+                    "access_key": "test",
                     "secret_key": self.secret("s3"),
                     "prefix": f"operations-{uuid.uuid4().hex[:12]}",
                 },
@@ -111,6 +111,7 @@ def world(tmp_path_factory):
             lambda: Kafka(folder / "kafka", authority, users),
             lambda: Postgres(folder / "postgres", authority, SECRETS["postgres"]),
             lambda: Redis(folder / "redis", authority, SECRETS["redis"]),
+            lambda: Store(folder / "store", authority, SECRETS["s3"]),
         ):
             started.append(make())
         yield World(folder, authority, *started)

@@ -3,12 +3,14 @@
 import base64
 import contextlib
 import glob
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -270,3 +272,82 @@ class Redis:
 
     def stop(self):
         self.server.stop()
+
+
+class Store:
+    """An object store (S3) that takes nothing without TLS and a key."""
+
+    BUCKET = "ttf-test"
+
+    def __init__(self, folder: Path, authority: Authority, secret: str):
+        folder.mkdir(parents=True)
+        (folder / "data").mkdir()
+        self.authority, self.secret = authority, secret
+        ports = free_ports(8)
+        rights = {"test": ["Admin", "Read", "Write", "List", "Tagging"], "looker": ["Read", "List"]}
+        identities = [{"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions} for name, actions in rights.items()]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+        self.endpoint = f"https://127.0.0.1:{ports[6]}"
+        # The program comes with the Python the suites ask.
+        weed = Path(os.environ["TTF_TEST_PYTHON"]).with_name("weed")
+        names = ["master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc"]
+        settings = {
+            "dir": folder / "data",
+            "ip": "127.0.0.1",
+            "ip.bind": "127.0.0.1",
+            "master.telemetry": "false",
+            "master.volumeSizeLimitMB": "64",
+            "volume.max": "100",
+            "filer": "true",
+            "s3": "true",
+            "iam": "false",
+            "s3.port.iceberg": "0",
+            "s3.port.lance": "0",
+            "s3.config": folder / "s3.json",
+            "s3.cert.file": authority.certificate,
+            "s3.key.file": authority.key,
+            **dict(zip(names, ports, strict=True)),
+        }
+        self.server = Server([weed, "-logtostderr=true", "server", *(f"-{name}={value}" for name, value in settings.items())], folder / "log", cwd=folder)
+        eventually("the object store", 60, lambda: answers(ports[0]) and self.ask("PUT", "") is not None, pause=0.5)
+
+    def ask(self, method: str, query: str) -> str:
+        """What it answers about the bucket."""
+        command = ["curl", "-sfS", "-X", method, "--cacert", str(self.authority.ca), "--user", f"test:{self.secret}", "--aws-sigv4", "aws:amz:us-east-1:s3"]
+        return subprocess.run([*command, f"{self.endpoint}/{self.BUCKET}{query}"], check=True, capture_output=True, text=True).stdout
+
+    def stop(self):
+        self.server.stop()
+
+
+class Registry:
+    """A schema registry that keeps everything in memory: ended, all of it is gone."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True)
+        (self.port,) = free_ports(1)
+        # The servers' folder has it beside the Python the suites ask.
+        [jar] = Path(os.environ["TTF_TEST_PYTHON"]).parents[2].glob("registry/apicurio-registry-app-*-runner.jar")
+        environment = {**os.environ, "QUARKUS_HTTP_HOST": "127.0.0.1", "QUARKUS_HTTP_PORT": str(self.port)}
+        self.server = Server(["java", "-Xmx256m", "-jar", jar], folder / "log", cwd=folder, env=environment)
+        self.url, self.admin = (f"http://127.0.0.1:{self.port}/apis/{path}" for path in ("ccompat/v7", "registry/v2/admin"))
+        self.ready()
+
+    def ready(self):
+        eventually("the registry", 90, lambda: self.subjects() is not None)
+
+    def subjects(self) -> list[str]:
+        with urllib.request.urlopen(f"{self.url}/subjects", timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def export(self) -> bytes:
+        """All schemas with their ids, as the registry itself backs them up."""
+        with urllib.request.urlopen(f"{self.admin}/export", timeout=30) as answer:
+            return answer.read()
+
+    def restore(self, backup: bytes):
+        with urllib.request.urlopen(urllib.request.Request(f"{self.admin}/import", backup, {"Content-Type": "application/zip"}), timeout=30):
+            pass
+
+    def stop(self):
+        self.server.stop(signal.SIGKILL)

@@ -49,7 +49,7 @@ def doctor(world, tmp_path):
         file.write_text(yaml.safe_dump(config))
         done = run("doctor", "--config", file, "--json", *arguments, environment=world.environment())
         assert done.stdout.startswith("{"), done.stderr
-        assert [value for name, value in SECRETS.items() if name != "s3" and value in done.stdout + done.stderr] == []
+        assert [value for value in SECRETS.values() if value in done.stdout + done.stderr] == []
         told = json.loads(done.stdout)
         checks = {f"{one['part']}: {one['check']}": one for one in told["checks"]}
         assert told["healthy"] == (done.returncode == 0)
@@ -80,6 +80,7 @@ def test_nothing_is_wrong_where_nothing_is(config, doctor):
                  "gateway.redis: reachable", "archive.live_view: clock", "machine: processor.state_dir"):  # fmt: skip
         assert checks[name]["status"] == "ok", checks[name]
     assert "TLS" in checks["database: reachable"]["found"]
+    assert checks["objects: reachable"]["found"].endswith("TLS"), checks["objects: reachable"]
 
 
 def test_a_look_leaves_no_record_anybody_would_read(world, config, doctor):
@@ -105,8 +106,9 @@ SETTINGS = {
     "no Redis": ("gateway/redis", lambda _: f"redis://127.0.0.1:{free_ports(1)[0]}", "gateway.redis: reachable", "does the server run"),
     "another password of Redis": ("gateway/redis", lambda world: world.redis.url("guessed"), "gateway.redis: reachable", "compare user and password"),
     "Redis without TLS": ("archive/live_view/url", lambda world: world.redis.url().replace("rediss", "redis"), "archive.live_view: reachable", "address"),
-    "no store": ("archive/s3/endpoint", lambda _: f"http://127.0.0.1:{free_ports(1)[0]}", "objects: reachable", "archive.s3.endpoint"),
+    "no store": ("archive/s3/endpoint", lambda _: f"https://127.0.0.1:{free_ports(1)[0]}", "objects: reachable", "archive.s3.endpoint"),
     "another secret of the store": ("archive/s3/secret_key", lambda _: "guessed", "objects: reachable", "secret_key"),
+    "a store without TLS where it has TLS": ("archive/s3", lambda world: world.config()["archive"]["s3"] | {"endpoint": world.store.endpoint.replace("https", "http"), "allow_http": True}, "objects: reachable", "archive.s3.endpoint"),
     "no registry there": ("schema_registry/url", lambda _: f"http://127.0.0.1:{free_ports(1)[0]}", "registry: reachable", "schema_registry.url"),
     "a folder that cannot be": ("processor/state_dir", lambda world: str(world.authority.ca / "state"), "machine: processor.state_dir", "no folder"),
 }  # fmt: skip
@@ -275,6 +277,14 @@ def test_a_clock_that_is_off_is_told(config, doctor):
     assert "NTP" in wrong(checks)["registry: clock"]
 
 
+def test_an_authority_of_the_store_nobody_named_is_told(world, config, tmp_path):
+    file = tmp_path / "telemetry.yaml"
+    file.write_text(yaml.safe_dump(config))
+    done = run("doctor", "--config", file, "--json", "--role", "archiver", environment={"SSL_CERT_FILE": str(world.authority.client_certificate)})
+    [told] = [one for one in json.loads(done.stdout)["checks"] if (one["part"], one["check"]) == ("objects", "reachable")]
+    assert told["status"] == "wrong" and "SSL_CERT_FILE" in told["todo"], told
+
+
 def test_a_user_without_rights_on_the_database_is_told(world, config, doctor):
     world.postgres.psql("create role reader login password 'reader-0a1b2c'; create table if not exists events (id int)")
     try:
@@ -289,3 +299,25 @@ def test_a_wrong_configuration_ends_with_78(tmp_path):
     file = tmp_path / "telemetry.yaml"
     file.write_text("log: { kind: nothing }\n")
     assert run("doctor", "--config", file).returncode == 78
+
+
+def test_a_user_who_may_read_the_archive_and_not_write_it_is_told(world, config, doctor, tmp_path):
+    """The archiver has made the schema, as in production; this one was given too little of it."""
+    file = tmp_path / "migrate.yaml"
+    file.write_text(yaml.safe_dump(config))
+    done = run("db", "migrate", "--config", file, environment=world.environment())
+    assert done.returncode == 0, done.stderr
+    world.postgres.psql("create role looker login password 'looker-7c6d5e'; grant select on all tables in schema public to looker")
+    try:
+        url = world.postgres.url(f"?sslmode=require&sslrootcert={world.authority.ca}").replace("ttf:" + SECRETS["postgres"], "looker:looker-7c6d5e")
+        _, checks = doctor(changed(config, "archive/database/url", url), "--role", "archiver")
+        told = wrong(checks)["database: rights"]
+        assert "may not write" in told and "events" in told and "GRANT SELECT, INSERT, UPDATE, DELETE" in told, told
+    finally:
+        world.postgres.psql("drop owned by looker; drop role looker")
+
+
+def test_a_key_that_may_read_the_bucket_and_not_write_it_is_told(world, config, doctor):
+    secret = {"access_key": "looker", "secret_key": world.store.secret}
+    _, checks = doctor(changed(config, "archive/s3", config["archive"]["s3"] | secret), "--role", "archiver")
+    assert "s3:PutObject" in wrong(checks)["objects: reachable"], checks

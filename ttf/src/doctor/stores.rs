@@ -193,6 +193,14 @@ pub async fn objects(config: &ObjectsConfig, timeout: Duration) -> Vec<Check> {
         }
         return part.checks;
     };
+    // The store's client tries for long, and leaves out why a connection failed.
+    if let Some(endpoint) = &s3.endpoint
+        && let Some(why) = why_not(endpoint, timeout).await
+    {
+        let todo = s3_todo(&why);
+        part.wrong("reachable", why, todo);
+        return part.checks;
+    }
     let tried = async {
         let store = Store::open(config)?;
         let path = store.names.staged(&format!("doctor-{}", uuid::Uuid::now_v7()));
@@ -214,7 +222,10 @@ pub async fn objects(config: &ObjectsConfig, timeout: Duration) -> Vec<Check> {
             part.wrong("reachable", text, todo);
         }
         Ok(Ok((first, again, read, removed))) => {
-            part.ok("reachable", format!("bucket {}", s3.bucket));
+            // Without an address of its own it is the provider's, which has TLS.
+            let is_plain = s3.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+            let tls = if is_plain { "no TLS" } else { "TLS" };
+            part.ok("reachable", format!("bucket {}, {tls}", s3.bucket));
             if first == Put::Written && again == Put::Present && read.as_deref() == Some(b"ttf doctor") {
                 part.ok("conditional put", "what is there is not overwritten");
             } else {
@@ -302,6 +313,12 @@ async fn clock_of(part: &mut Part, url: &str, timeout: Duration) {
     {
         clock::compare(part, date, now_ms());
     }
+}
+
+/// Why nobody answers there; `None` when somebody does.
+async fn why_not(url: &str, timeout: Duration) -> Option<String> {
+    let client = reqwest::Client::builder().timeout(timeout).build().ok()?;
+    client.get(url).send().await.err().map(|error| cause(error.without_url()))
 }
 
 fn cause(error: reqwest::Error) -> String {
