@@ -108,7 +108,7 @@ async fn left_out_are_counted(
         counted += observe::metrics(&url).await.iter().filter(|(name, _)| left_out(name)).map(|(_, n)| n).sum::<f64>();
     }
     let missing = outbox.len() - received(receiver).len();
-    let agrees = if killed { counted <= missing as f64 } else { counted == missing as f64 };
+    let agrees = if killed { counted <= missing as f64 } else { (counted - missing as f64).abs() < 0.5 };
     if agrees { Ok(()) } else { Err(format!("{missing} notifications are missing, {counted} are counted as left out")) }
 }
 

@@ -79,9 +79,8 @@ async fn an_erasure_is_on_its_way_and_in_the_audit_log() {
 
 #[tokio::test]
 async fn who_is_not_to_come_back_is_erased_for_good() {
-    let mut setup = Setup::default();
-    setup.privacy = serde_json::from_value(json!({"after_erasure": "refuse"})).unwrap();
-    let gateway = start_with(setup).await;
+    let privacy = serde_json::from_value(json!({"after_erasure": "refuse"})).unwrap();
+    let gateway = start_with(Setup { privacy, ..Setup::default() }).await;
     let before = service_kit::clock::now_ms();
     let body = json!({"user_id": "u-1"}).to_string();
     let (status, accepted) = answer(gateway.post_to("/api/v1/privacy/erasures").body(body).send().await.unwrap()).await;
