@@ -13,6 +13,9 @@ use ttf_tests::{
     wait,
 };
 
+const KEY: &str = "test";
+const KEY_SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One tenant's alerter with a webhook of its own on the shared broker.
@@ -21,6 +24,7 @@ struct Alerting {
     receiver: Receiver,
     folder: tempfile::TempDir,
     tenant: String,
+    group_wait: &'static str,
 }
 
 struct Running {
@@ -37,6 +41,7 @@ impl Alerting {
             receiver: Receiver::start().await,
             folder: tempfile::tempdir().expect("a folder"),
             tenant,
+            group_wait: "0s",
         }
     }
 
@@ -58,7 +63,7 @@ impl Alerting {
                     "ordinal": ordinal,
                     "state_dir": self.folder.path().join(format!("alerts-{ordinal}")),
                     "route": {
-                        "receiver": "log", "group_wait": "0s", "group_interval": "0s",
+                        "receiver": "log", "group_wait": self.group_wait, "group_interval": "0s",
                         "routes": [{ "receiver": name, "matchers": [format!("tenant={}", self.tenant)] }],
                     },
                     "receivers": [{ "name": "log", "log": {} }, { "name": name, "webhook": { "url": self.receiver.url } }],
@@ -74,6 +79,24 @@ impl Alerting {
         let url = format!("http://127.0.0.1:{admin}");
         process.ready(&format!("{url}/ready"), PATIENCE).await;
         Running { process, url, armed }
+    }
+
+    /// Starts a gateway, which takes what admins of the tenant ask.
+    async fn start_gateway(&self) -> (Ttf, String) {
+        let (port, admin) = (free_port(), free_port());
+        let config = self.folder.path().join("gateway.yaml");
+        self.cluster.write_config(
+            &config,
+            &json!({
+                "service": { "admin_listen": format!("127.0.0.1:{admin}") },
+                "gateway": { "listen": format!("127.0.0.1:{port}") },
+                "tenants": { &self.tenant: { "keys": [{ "name": "ops", "sha256": KEY_SHA256, "scopes": ["admin"] }] } },
+            }),
+        );
+        let mut process = Ttf::start("gateway", self.folder.path(), &["gateway", "--config", path(&config)]);
+        let url = format!("http://127.0.0.1:{port}");
+        process.ready(&format!("{url}/ready"), PATIENCE).await;
+        (process, url)
     }
 
     async fn publish(&self, status: BreachStatus) {
@@ -224,4 +247,53 @@ async fn a_rolling_update_tells_everything_once() {
     assert_eq!(told(USERS).await, USERS, "each alarm once");
     tell(0..USERS, BreachStatus::Resolved).await;
     assert_eq!(told(2 * USERS).await, 2 * USERS, "each end once");
+}
+
+/// What was asked through one process holds for the groups of all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_asked_for_at_a_gateway_holds_in_every_alerter_until_it_is_taken_away() {
+    const NOWHERE: &str = "delivery::before_send";
+    // Long enough for the silence to be known wherever groups are.
+    let alerting = Alerting { group_wait: "5s", ..Alerting::new().await };
+    let (first, second) = (alerting.start_as("0", NOWHERE).await, alerting.start_as("1", NOWHERE).await);
+    let (_gateway, gateway) = alerting.start_gateway().await;
+    let client = ttf_tests::http::client();
+    let silences = format!("{gateway}/api/v1/silences");
+    let order = json!({ "matchers": ["level=\"critical\""], "duration": "1h", "comment": "a rehearsal" });
+    let answer = client.post(&silences).bearer_auth(KEY).json(&order).send().await.expect("an answer");
+    assert_eq!(answer.status(), 202);
+    let made: serde_json::Value = answer.json().await.expect("JSON");
+    let id = made["id"].as_str().expect("an id").to_owned();
+    wait::until("the silence is kept", PATIENCE, || async {
+        let shown =
+            client.get(&silences).bearer_auth(KEY).send().await.expect("an answer").text().await.expect("a text");
+        if shown.contains(&id) { Ok(()) } else { Err(shown) }
+    })
+    .await;
+
+    // Until both have groups of ours that they keep quiet.
+    let silenced = async |running: &Running| {
+        let metrics = observe::metrics(&running.url).await;
+        metrics.get(r#"ttf_alert_decisions_total{reason="silenced"}"#).copied().unwrap_or_default()
+    };
+    let mut users = 0;
+    let deadline = std::time::Instant::now() + PATIENCE * 3;
+    while silenced(&first).await == 0.0 || silenced(&second).await == 0.0 {
+        assert!(std::time::Instant::now() < deadline, "one of them keeps nothing quiet");
+        for _ in 0..10 {
+            alerting.publish_of(&format!("u-{users}"), BreachStatus::Firing).await;
+            users += 1;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    let all = silenced(&first).await + silenced(&second).await;
+    assert!(all >= 2.0 && alerting.receiver.deliveries().is_empty(), "{:?}", alerting.receiver.deliveries());
+
+    let answer = client.delete(format!("{silences}/{id}")).bearer_auth(KEY).send().await.expect("an answer");
+    assert_eq!(answer.status(), 202);
+    wait::until("everybody is told", PATIENCE * 2, || async {
+        let told = alerting.receiver.deliveries().len();
+        if told == users { Ok(()) } else { Err(format!("{told} of {users}")) }
+    })
+    .await;
 }
