@@ -1,9 +1,6 @@
 //! Rate limits, keys that change, and callers from browsers, over HTTP.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
