@@ -24,7 +24,7 @@ const PARTITIONS: i32 = 2;
 /// Each alert is a group, looked at ten times a second, and nothing waits.
 fn section(fake: &FakeReceiver, checks: &str) -> String {
     let off = ["cohorts", "application", "pipeline"].into_iter().filter(|part| !checks.starts_with(part));
-    let off: String = off.map(|part| format!("{part}: null, ")).collect();
+    let off = off.fold(String::new(), |text, part| text + part + ": null, ");
     format!(
         "route: {{ receiver: hook, group_by: [alertname, operation, stage, group, topic], group_wait: 0s, group_interval: 0s }}
 receivers: [{{ name: hook, webhook: {{ url: '{}' }} }}]
