@@ -85,6 +85,24 @@ pub async fn rows_equal_what_was_sent(fixture: &dyn Fixture) {
     assert!(archiver.dead_letters.all().is_empty());
 }
 
+pub async fn where_an_event_is_can_be_asked(fixture: &dyn Fixture) {
+    use sink_archiver::whereabouts::{Sought, Whereabouts, row};
+    let mut topics = Topics::default();
+    let (kept, erased, later) = (event("ada", 1), event("bob", 1), event("ada", 2));
+    topics.event(&kept);
+    topics.event(&erased);
+    topics.erasure(&erasure("bob", erased.received_at.0 + 1));
+    feed(&mut archiver(&fixture.database(), "a"), &topics, 10).await;
+    let database = fixture.database();
+    let at = async |event: &telemetry_schemas::Event, offset: i64| {
+        let sought = Sought { event: event.clone(), at: TopicPartition::new(EVENTS, 0), offset };
+        row(&*database, &sought).await.expect("it answers")
+    };
+    assert_eq!(at(&kept, 0).await, Whereabouts::Row { received_at: kept.received_at.to_rfc3339() });
+    assert_eq!(at(&erased, 1).await, Whereabouts::Gone);
+    assert_eq!(at(&later, 2).await, Whereabouts::Waiting { next_offset: 2 });
+}
+
 pub async fn a_replay_of_any_suffix_changes_nothing(fixture: &dyn Fixture) {
     let topics = Topics::of_users(4);
     let mut first = archiver(&fixture.database(), "a");
@@ -366,6 +384,7 @@ macro_rules! database_suite {
             a_replay_of_any_suffix_changes_nothing,
             records_in_any_order_end_in_the_same_journey,
             a_newer_generation_replaces_a_higher_revision,
+            where_an_event_is_can_be_asked,
             another_owner_is_fenced,
             the_log_of_another_cluster_is_refused_while_there_are_offsets,
             a_database_that_went_back_in_time_converges,
