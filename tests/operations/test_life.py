@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from servers import eventually
-from system import Load, get
+from system import get
 from town import PASSWORD, Town
 
 ROOT = Path(__file__).parents[2]
