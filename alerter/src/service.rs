@@ -48,6 +48,8 @@ const A_DAY: Millis = Millis(86_400_000);
 pub async fn run(config: AlerterConfig, log: Arc<dyn Log>, codec: Codec, kit: &Kit) -> anyhow::Result<()> {
     config.check()?;
     let routes = Arc::new(Routes::new(&config));
+    // Before anything runs: what is wrong with a template is known at once.
+    let messages = Messages::new(&config, routes.clone()).context("a message template is damaged")?;
     let metrics = AlerterMetrics::new(kit.metrics());
     let wire = Wire::new(codec);
     let max_age = Millis(config.max_notification_age.millis());
@@ -99,7 +101,6 @@ pub async fn run(config: AlerterConfig, log: Arc<dyn Log>, codec: Codec, kit: &K
         .await?
         .context("cannot keep alert groups")?;
 
-    let messages = Messages::new(&config, routes.clone()).context("a message template is damaged")?;
     let lines = Arc::new(Lines::new(&config, &metrics)?);
     let keep_receipts = Millis(config.forget_after.millis() + config.max_notification_age.millis() + A_DAY.0);
     let delivery = Delivery { log, wire, messages, routes, lines, metrics, max_age, keep_receipts };

@@ -60,8 +60,9 @@ fn main() -> ExitCode {
         Err(error) if error.is::<output::ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("ttf: {error:#}");
-            let misconfigured =
-                error.is::<service_kit::config::ConfigError>() || error.is::<service_kit::telemetry::InitError>();
+            let misconfigured = error.is::<service_kit::config::ConfigError>()
+                || error.is::<service_kit::telemetry::InitError>()
+                || error.is::<alerter::message::TemplateError>();
             ExitCode::from(if misconfigured { exit::CONFIG } else { exit::FAILURE })
         }
     }

@@ -22,9 +22,16 @@ const CALL: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 const POLL_RECORDS: usize = 1_000;
 
+/// The form of a receipt that this program writes. One of a later form is refused: read as no receipt, what was told would
+/// be told again.
+const VERSION: u32 = 1;
+
 /// The record of a group and a receiver.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
+    /// The form it was written in; the first one had no number.
+    #[serde(default)]
+    pub version: u32,
     /// The place in the outbox of the last notification that is settled; −1: none is.
     #[serde(default)]
     pub partition: i32,
@@ -68,6 +75,29 @@ impl Receipt {
     }
 }
 
+/// What a record holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Read {
+    Receipt(Receipt),
+    /// Of a later form, with its version.
+    Newer(u32),
+    Nothing,
+}
+
+fn read(value: &[u8]) -> Read {
+    /// What every form has.
+    #[derive(Deserialize)]
+    struct Form {
+        #[serde(default)]
+        version: u32,
+    }
+    match serde_json::from_slice::<Form>(value) {
+        Ok(form) if form.version > VERSION => Read::Newer(form.version),
+        Ok(_) => serde_json::from_slice(value).map_or(Read::Nothing, Read::Receipt),
+        Err(_) => Read::Nothing,
+    }
+}
+
 /// The receipts of one receiver.
 pub struct Receipts {
     receiver: String,
@@ -94,16 +124,31 @@ impl Receipts {
             let end = self.log.end_offset(&at, Isolation::ReadCommitted, CALL)?;
             let mut reader = self.log.reader(Isolation::ReadCommitted)?;
             reader.assign(&[(at.clone(), Position::Beginning)])?;
+            let mut newer = None;
             let mut keep = |record: &stream_runtime::log::RecordRef<'_>| {
                 let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
                 let Some(group) = key.and_then(|key| key.strip_prefix(&prefix)) else { return };
-                match record.value.and_then(|value| serde_json::from_slice(value).ok()) {
-                    Some(receipt) => found.insert(group.to_owned(), receipt),
+                match record.value.map(read) {
+                    Some(Read::Receipt(receipt)) => found.insert(group.to_owned(), receipt),
+                    Some(Read::Newer(version)) => {
+                        newer = Some((record.offset, version));
+                        None
+                    }
+                    Some(Read::Nothing) => {
+                        tracing::error!(receiver = self.receiver, %at, offset = record.offset, "a receipt is unreadable");
+                        found.remove(group)
+                    }
                     None => found.remove(group),
                 };
             };
             while end > 0 && reader.position(&at).is_none_or(|position| position < end) {
                 reader.poll(POLL_RECORDS, POLL, &mut keep)?;
+            }
+            if let Some((offset, version)) = newer {
+                return Err(LogError::Invalid(format!(
+                    "the receipt at {at} offset {offset} is of a newer program (version {version}, this one knows \
+                     {VERSION}): without it what was told would be told again; start the newer program"
+                )));
             }
         }
         found.retain(|_, receipt| now.since(EventTime(receipt.written_at)) <= self.keep);
@@ -128,7 +173,7 @@ impl Receipts {
 
     /// Writes a receipt; done when it is durable.
     pub async fn write(&self, group: &str, receipt: Receipt, now: EventTime) -> Result<(), LogError> {
-        let receipt = Receipt { written_at: now.0, ..receipt };
+        let receipt = Receipt { version: VERSION, written_at: now.0, ..receipt };
         // A receipt is plain data: it can always be written down.
         let value = serde_json::to_vec(&receipt).unwrap_or_default();
         self.by_group.lock().insert(group.to_owned(), receipt);
@@ -160,5 +205,61 @@ impl Receipts {
 
     fn key(&self, group: &str) -> String {
         format!("{}\u{1f}{group}", self.receiver)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stream_runtime::log::{TopicSpec, embedded::EmbeddedLog};
+
+    use super::*;
+
+    const NOW: EventTime = EventTime(1_000_000);
+
+    async fn receipts() -> (Arc<dyn Log>, Receipts) {
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::in_memory());
+        log.create_topics(&[TopicSpec::new(topics::ALERT_DELIVERIES, 2)], CALL).unwrap();
+        let receipts = Receipts::new("pager", log.clone(), Millis::from_minutes(60)).unwrap();
+        (log, receipts)
+    }
+
+    async fn put(log: &dyn Log, receipts: &Receipts, value: &str) {
+        let record = NewRecord::new(topics::ALERT_DELIVERIES, receipts.key("g"), value.to_owned());
+        log.publisher().unwrap().publish(record).unwrap().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_there_for_the_next_alerter() {
+        let (_log, receipts) = receipts().await;
+        receipts.write("g", Receipt { offset: 7, ..Receipt::default() }, NOW).await.unwrap();
+        receipts.by_group.lock().clear();
+        receipts.load(NOW).unwrap();
+        assert_eq!(receipts.get("g").map(|receipt| (receipt.version, receipt.offset)), Some((VERSION, 7)));
+    }
+
+    #[tokio::test]
+    async fn the_first_form_had_no_version() {
+        let (log, receipts) = receipts().await;
+        put(&*log, &receipts, r#"{"partition":1,"offset":7,"written_at":1000000}"#).await;
+        receipts.load(NOW).unwrap();
+        assert_eq!(receipts.get("g").map(|receipt| receipt.offset), Some(7));
+    }
+
+    #[tokio::test]
+    async fn one_of_a_newer_program_is_refused_with_its_place() {
+        let (log, receipts) = receipts().await;
+        put(&*log, &receipts, r#"{"version":2,"place":"1/7"}"#).await;
+        let refused = receipts.load(NOW).unwrap_err();
+        assert!(!refused.is_retriable(), "{refused}");
+        assert!(refused.to_string().contains("version 2") && refused.to_string().contains("offset 0"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_one_counts_as_none() {
+        let (log, receipts) = receipts().await;
+        receipts.write("g", Receipt::default(), NOW).await.unwrap();
+        put(&*log, &receipts, "rubbish").await;
+        receipts.load(NOW).unwrap();
+        assert_eq!(receipts.get("g"), None);
     }
 }

@@ -126,3 +126,18 @@ async fn a_configuration_that_contradicts_itself_is_refused_with_its_line() {
     );
     assert!(ran.stderr.contains("alerts.yaml:5:") && ran.stderr.contains("must end after it begins"), "{ran:?}");
 }
+
+#[test]
+fn a_damaged_template_is_refused_at_start_with_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let templates = folder.path().join("templates");
+    std::fs::create_dir(&templates).expect("a writable folder");
+    std::fs::write(templates.join("slack_title.jinja"), "late:\n{{ journey\n").expect("a writable folder");
+    let config = serde_json::json!({ "alerter": { "templates": templates } });
+    std::fs::write(folder.path().join("dev.yaml"), config.to_string()).expect("a writable folder");
+    let listen = format!("127.0.0.1:{}", ttf_tests::process::free_port());
+    let arguments = ["dev", "--listen", &listen, "--data-dir", "data", "--config", "dev.yaml"];
+    let ran = ttf_tests::command::run(folder.path(), &arguments);
+    assert_eq!(ran.code, 78, "{ran:?}");
+    assert!(ran.stderr.contains("slack_title.jinja:"), "{ran:?}");
+}
