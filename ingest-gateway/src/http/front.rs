@@ -18,7 +18,7 @@ use prometheus::{Histogram, IntCounter};
 use service_kit::Kit;
 use tower::ServiceExt;
 
-use super::{events, panicked, router, state::Gateway};
+use super::{events, leftover, panicked, router, state::Gateway};
 
 const EVENTS: &str = "/api/v1/events";
 
@@ -51,20 +51,24 @@ impl Front {
     ///
     /// # Errors
     /// None.
-    pub async fn answer(self, mut request: Request<Incoming>, peer: SocketAddr) -> Result<Response, Infallible> {
+    pub async fn answer(self, request: Request<Incoming>, peer: SocketAddr) -> Result<Response, Infallible> {
         let is_short = self.0.has_short_way && request.method() == Method::POST && request.uri().path() == EVENTS;
-        if is_short {
-            return Ok(self.events(request).await);
-        }
-        request.extensions_mut().insert(ConnectInfo(peer));
-        self.0.router.clone().oneshot(request.map(Body::new)).await
+        let (mut request, leftover) = leftover::lend(request);
+        let response = if is_short {
+            self.events(request).await
+        } else {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            self.0.router.clone().oneshot(request).await?
+        };
+        leftover.hear_out(response.status()).await;
+        Ok(response)
     }
 
-    async fn events(self, request: Request<Incoming>) -> Response {
+    async fn events(self, request: Request<Body>) -> Response {
         let Inner { gateway, duration, accepted, .. } = &*self.0;
         let started = Instant::now();
         let (parts, body) = request.into_parts();
-        let answer = events::post(State(gateway.clone()), parts.uri, parts.headers, Body::new(body));
+        let answer = events::post(State(gateway.clone()), parts.uri, parts.headers, body);
         // A handler that panics costs one request.
         let response = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(panicked);
         match response.status() {

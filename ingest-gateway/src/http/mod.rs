@@ -14,6 +14,7 @@ mod events;
 mod front;
 mod intake;
 mod journey;
+mod leftover;
 mod observe;
 mod openapi;
 mod operator;

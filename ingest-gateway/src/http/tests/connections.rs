@@ -46,6 +46,38 @@ async fn a_body_that_never_ends_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_refusal_reaches_who_is_still_sending() {
+    let mut setup = Setup::default();
+    setup.config.limits.body_bytes = ByteSize::from_bytes(64 * 1024);
+    let gateway = start_with(setup).await;
+    // More than the buffers of a connection hold, in pieces: the answer is known before the last one is sent.
+    let body = vec![b' '; 12 << 20];
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let head = format!(
+        "POST /api/v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for piece in body.chunks(1 << 16) {
+        stream.write_all(piece).await.expect("the gateway hears it out");
+        tokio::task::yield_now().await;
+    }
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("body_too_large"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_announces_what_nobody_reads_is_refused_at_once() {
+    let gateway = start().await;
+    let head = format!(
+        "POST /api/v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{{",
+        1_u64 << 40
+    );
+    let answer = exchange(&gateway, head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_large_is_refused() {
     let mut setup = Setup::default();
     setup.config.limits.header_bytes = ByteSize::from_bytes(8 * 1024);
