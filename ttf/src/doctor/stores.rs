@@ -249,11 +249,19 @@ pub async fn objects(config: &ObjectsConfig, timeout: Duration) -> Vec<Check> {
 fn s3_todo(text: &str) -> &'static str {
     let text = text.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if says(&["nosuchbucket", "404", "not found"]) {
+    // Not the bare numbers: an address may contain them.
+    if says(&["nosuchbucket", "status code: 404", "not found"]) {
         "create the bucket, or correct `archive.s3.bucket`"
     } else if says(&["requesttimetooskewed"]) {
         "set this machine's clock"
-    } else if says(&["403", "accessdenied", "invalidaccesskey", "signature", "401"]) {
+    } else if says(&[
+        "status code: 401",
+        "status code: 403",
+        "forbidden",
+        "accessdenied",
+        "invalidaccesskey",
+        "signature",
+    ]) {
         "compare `archive.s3.access_key` and `secret_key` with the store's; s3:PutObject, GetObject, ListBucket are needed"
     } else if says(&["certificate"]) {
         "name the server's authority by SSL_CERT_FILE"
@@ -329,4 +337,19 @@ fn cause(error: reqwest::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::s3_todo;
+
+    #[test]
+    fn an_address_is_not_taken_for_a_status() {
+        let plain = "Error performing PUT http://127.0.0.1:40307/b in 65.4ms - Server returned non-2xx status code: 400 Bad Request";
+        assert!(s3_todo(plain).contains("archive.s3.endpoint"));
+        let refused =
+            "Error performing PUT http://127.0.0.1:9000/b in 5ms - Server returned non-2xx status code: 403 Forbidden";
+        assert!(s3_todo(refused).contains("secret_key"));
+        assert!(s3_todo("Server returned non-2xx status code: 404 Not Found").contains("create the bucket"));
+    }
 }
