@@ -216,7 +216,7 @@ mod tests {
 
     const NOW: EventTime = EventTime(1_000_000);
 
-    async fn receipts() -> (Arc<dyn Log>, Receipts) {
+    fn receipts() -> (Arc<dyn Log>, Receipts) {
         let log: Arc<dyn Log> = Arc::new(EmbeddedLog::in_memory());
         log.create_topics(&[TopicSpec::new(topics::ALERT_DELIVERIES, 2)], CALL).unwrap();
         let receipts = Receipts::new("pager", log.clone(), Millis::from_minutes(60)).unwrap();
@@ -230,7 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_written_is_there_for_the_next_alerter() {
-        let (_log, receipts) = receipts().await;
+        let (_log, receipts) = receipts();
         receipts.write("g", Receipt { offset: 7, ..Receipt::default() }, NOW).await.unwrap();
         receipts.by_group.lock().clear();
         receipts.load(NOW).unwrap();
@@ -239,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_form_had_no_version() {
-        let (log, receipts) = receipts().await;
+        let (log, receipts) = receipts();
         put(&*log, &receipts, r#"{"partition":1,"offset":7,"written_at":1000000}"#).await;
         receipts.load(NOW).unwrap();
         assert_eq!(receipts.get("g").map(|receipt| receipt.offset), Some(7));
@@ -247,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_of_a_newer_program_is_refused_with_its_place() {
-        let (log, receipts) = receipts().await;
+        let (log, receipts) = receipts();
         put(&*log, &receipts, r#"{"version":2,"place":"1/7"}"#).await;
         let refused = receipts.load(NOW).unwrap_err();
         assert!(!refused.is_retriable(), "{refused}");
@@ -256,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unreadable_one_counts_as_none() {
-        let (log, receipts) = receipts().await;
+        let (log, receipts) = receipts();
         receipts.write("g", Receipt::default(), NOW).await.unwrap();
         put(&*log, &receipts, "rubbish").await;
         receipts.load(NOW).unwrap();
