@@ -107,6 +107,19 @@ impl Worker {
         self.commit(LONG).expect_err("the commit must fail").verdict
     }
 
+    /// Polls until there is news of the membership.
+    fn told(&mut self, wanted: Polled) {
+        let deadline = Instant::now() + LONG;
+        loop {
+            assert!(Instant::now() < deadline, "{wanted:?} is not told");
+            match self.member.poll(10, SHORT, &mut |_| {}) {
+                Ok(Polled::Records(_)) => {}
+                Err(error) if error.is_retriable() => {}
+                other => return assert_eq!(other.unwrap(), wanted),
+            }
+        }
+    }
+
     fn goes_on(&mut self) {
         self.transactor.abort(LONG).unwrap();
         self.begin();
@@ -215,6 +228,28 @@ fn a_consumer_that_is_told_of_another_member_with_its_name_says_so() {
         }
     };
     assert!(matches!(error, LogError::Replaced(_)), "{error}");
+}
+
+#[test]
+fn a_member_that_was_fenced_by_itself_after_its_session_ended_joins_anew() {
+    let mock = Mock::with([("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")]);
+    let mut worker = mock.worker();
+    let input = TopicPartition::new("in", 0);
+    mock.cluster.broker_down(1).unwrap();
+    // The question of the lost partitions is not answered, as by a worker in a call that takes long.
+    worker.told(Polled::Lost(vec![input.clone()]));
+    mock.inject(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID; 3]);
+    mock.cluster.broker_up(1).unwrap();
+    worker.told(Polled::Lost(vec![input.clone()]));
+    assert!(worker.member.assignment_lost());
+    mock.cluster.clear_request_errors(RDKafkaApiKey::Heartbeat);
+    worker.member.release().unwrap();
+    worker.told(Polled::Assigned(vec![input.clone()]));
+    worker.member.assign(&[(input.clone(), Position::Beginning)]).unwrap();
+    worker.group = worker.member.group().unwrap();
+    assert!(!worker.member.assignment_lost());
+    worker.begin();
+    worker.commit(LONG).unwrap();
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod progress;
 mod publisher;
 mod queries;
 mod reader;
+mod rebalance;
 mod record;
 mod settings;
 mod subscription;

@@ -1,37 +1,32 @@
 //! A member of a consumer group.
 //!
-//! librdkafka asks for assignments to be answered. Its questions are recorded by [`Membership::rebalance`] and
-//! handed out by the next poll; the answer is the application's [`Subscription::assign`] or
+//! librdkafka asks for assignments to be answered. Its questions are recorded by [`Membership`] and handed out by the
+//! next poll; the answer is the application's [`Subscription::assign`] or
 //! [`Subscription::release`], and librdkafka waits for it.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext, Message, TopicPartitionList,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
-    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
-    types::RDKafkaRespErr,
+    ClientConfig, Message,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    error::{KafkaError, RDKafkaErrorCode as Code},
 };
 use tracing::warn;
 
 use super::{
     close::close,
-    context::{log_error_event, log_line},
     coordinator,
     error::{classify, classify_code, is_mended, is_refusal, is_unknown_topic},
     places::Places,
     progress::Progress,
     queries::Queries,
-    record::{lend, list, list_at, list_to_commit, partitions_of},
+    rebalance::{Membership, Question},
+    record::{lend, list, list_at, list_to_commit},
     settings::Settings,
 };
 use crate::log::{
@@ -43,66 +38,23 @@ use crate::log::{
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// A seek is answered by librdkafka itself, without the broker.
 const SEEK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long what librdkafka wrote before a fence is looked for.
+const FENCE_PATIENCE: Duration = Duration::from_millis(200);
 /// How long one watermark may take when a position turned out to be out of range.
 const WATERMARK_PATIENCE: Duration = Duration::from_secs(5);
-
-/// A question of librdkafka that waits for its answer.
-enum Question {
-    Assign(Vec<TopicPartition>),
-    Revoke(Vec<TopicPartition>),
-}
-
-/// Records the group's questions; also the context of the client.
-#[derive(Default)]
-struct Membership {
-    questions: Mutex<VecDeque<Question>>,
-    /// The reason given with the last error event.
-    reason: Mutex<String>,
-    /// Nobody listens any more: answer at once, so that the consumer can close.
-    closing: AtomicBool,
-}
-
-impl ClientContext for Membership {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        log_error_event(&error, reason);
-        reason.clone_into(&mut self.reason.lock());
-    }
-}
-
-impl ConsumerContext for Membership {
-    /// Overrides the whole answer: rdkafka's own assigns at once and drops errors.
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        let assigns = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.closing.load(Ordering::Acquire) {
-            let answered = if assigns { consumer.assign(&TopicPartitionList::new()) } else { consumer.unassign() };
-            if let Err(error) = answered {
-                warn!(%error, "could not give up partitions while closing");
-            }
-            return;
-        }
-        let partitions = partitions_of(partitions);
-        let question = if assigns { Question::Assign(partitions) } else { Question::Revoke(partitions) };
-        self.questions.lock().push_back(question);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            warn!(%error, "offsets were not committed");
-        }
-    }
-}
 
 pub(super) struct KafkaSubscription {
     /// Taken only when dropped.
     consumer: Option<BaseConsumer<Membership>>,
+    config: ClientConfig,
     queries: Arc<Queries>,
     topics: Vec<String>,
     isolation: Isolation,
     group: Option<GroupMetadata>,
+    /// Handed to the application and not given back by it.
+    held: Vec<TopicPartition>,
+    /// What the application is to give back belongs to a member that is no more: there is nothing to answer.
+    succeeded: bool,
     /// What is assigned, and how far each partition was visited.
     places: Places,
     /// How far partitions are read beyond the last record visited.
@@ -121,17 +73,16 @@ impl KafkaSubscription {
         if options.topics.is_empty() {
             return Err(LogError::Invalid(format!("group `{}` subscribes to no topic", options.group)));
         }
-        let failed = |error| classify(&error, &format!("joining group `{}`", options.group), None);
-        let consumer: BaseConsumer<Membership> =
-            settings.member(options).create_with_context(Membership::default()).map_err(failed)?;
-        let topics: Vec<&str> = options.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).map_err(failed)?;
+        let config = settings.member(options);
         Ok(Self {
-            consumer: Some(consumer),
+            consumer: Some(join(&config, &options.topics)?),
+            config,
             queries,
             topics: options.topics.clone(),
             isolation: options.isolation,
             group: None,
+            held: Vec::new(),
+            succeeded: false,
             places: Places::default(),
             progress: Mutex::new(Progress::new(settings.probe(options.isolation))),
             paused: BTreeSet::new(),
@@ -143,10 +94,13 @@ impl KafkaSubscription {
         self.consumer.as_ref().expect("the consumer is there until the subscription is dropped")
     }
 
-    fn next_question(&self) -> Option<Polled> {
+    fn next_question(&mut self) -> Option<Polled> {
         let question = self.consumer().context().questions.lock().pop_front()?;
         Some(match question {
-            Question::Assign(partitions) => Polled::Assigned(partitions),
+            Question::Assign(partitions) => {
+                self.held.clone_from(&partitions);
+                Polled::Assigned(partitions)
+            }
             Question::Revoke(partitions) if self.assignment_lost() => Polled::Lost(partitions),
             Question::Revoke(partitions) => Polled::Revoked(partitions),
         })
@@ -164,6 +118,54 @@ impl KafkaSubscription {
             Code::FencedInstanceId => LogError::Replaced(reason),
             _ => LogError::Fatal(reason),
         })
+    }
+
+    /// True when no other process took this member's name. librdkafka gives up the id of a member whose session ended
+    /// while the coordinator was away; its next heartbeat, without one, looks like another member's to the coordinator,
+    /// and it is fenced by itself (<https://github.com/confluentinc/librdkafka/issues/3437>).
+    fn is_fenced_by_itself(&self) -> bool {
+        if !matches!(self.fatal(), Some(LogError::Replaced(_))) {
+            return false;
+        }
+        let consumer = self.consumer();
+        let deadline = Instant::now() + FENCE_PATIENCE;
+        // The fence is seen at once; the line that tells of the session stands in the queue.
+        while !consumer.context().session_over.load(Ordering::Acquire) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            // Whatever else is there is of no use any more: it is read again.
+            let _ = consumer.poll(FENCE_PATIENCE / 10);
+        }
+        true
+    }
+
+    /// Goes on as a new member of the same name. What the old one had is lost.
+    fn succeed(&mut self) -> Result<Polled, LogError> {
+        warn!(
+            group = self.config.get("group.id"),
+            "the session ended and the member was fenced by itself; joining anew"
+        );
+        if let Some(old) = self.consumer.replace(join(&self.config, &self.topics)?) {
+            leave(old);
+        }
+        self.forget();
+        self.postponed = None;
+        let lost = std::mem::take(&mut self.held);
+        self.succeeded = !lost.is_empty();
+        Ok(if lost.is_empty() { Polled::Records(0) } else { Polled::Lost(lost) })
+    }
+
+    fn forget(&mut self) {
+        self.places.clear();
+        self.progress.lock().forget();
+        self.paused.clear();
+        self.group = None;
+    }
+
+    /// The result of a call about partitions, which a member that was fenced by itself has lost: the next poll tells.
+    fn unless_lost(&self, result: Result<(), LogError>) -> Result<(), LogError> {
+        if result.is_err() && self.is_fenced_by_itself() { Ok(()) } else { result }
     }
 
     /// What an error event means to the application; `None` for what librdkafka mends by itself.
@@ -216,10 +218,8 @@ impl KafkaSubscription {
         }
         Ok(())
     }
-}
 
-impl Subscription for KafkaSubscription {
-    fn poll(
+    fn poll_member(
         &mut self,
         max: usize,
         timeout: Duration,
@@ -275,10 +275,26 @@ impl Subscription for KafkaSubscription {
             None => self.fatal().or(away).map_or(Ok(Polled::Records(0)), Err),
         }
     }
+}
+
+impl Subscription for KafkaSubscription {
+    fn poll(
+        &mut self,
+        max: usize,
+        timeout: Duration,
+        visit: &mut dyn FnMut(&RecordRef<'_>),
+    ) -> Result<Polled, LogError> {
+        match self.poll_member(max, timeout, visit) {
+            Err(LogError::Replaced(_)) if self.is_fenced_by_itself() => self.succeed(),
+            other => other,
+        }
+    }
 
     fn assign(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError> {
         let from = self.queries.pin(from, self.isolation)?;
-        self.consumer().assign(&list_at(&from)?).map_err(|error| classify(&error, "assigning partitions", None))?;
+        if let Err(error) = self.consumer().assign(&list_at(&from)?) {
+            return self.unless_lost(Err(classify(&error, "assigning partitions", None)));
+        }
         self.places.assign(&from);
         self.progress.lock().forget();
         self.paused.clear();
@@ -287,10 +303,11 @@ impl Subscription for KafkaSubscription {
     }
 
     fn release(&mut self) -> Result<(), LogError> {
-        self.places.clear();
-        self.progress.lock().forget();
-        self.paused.clear();
-        self.group = None;
+        self.forget();
+        self.held.clear();
+        if std::mem::take(&mut self.succeeded) {
+            return Ok(());
+        }
         self.consumer().unassign().map_err(|error| classify(&error, "giving up partitions", None))
     }
 
@@ -314,17 +331,19 @@ impl Subscription for KafkaSubscription {
             return Ok(());
         }
         // Not being fetched: just assigned, or stopped after an error.
-        self.assign_anew()
+        self.unless_lost(self.assign_anew())
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
-        self.consumer().pause(&list(partitions)).map_err(|error| classify(&error, "pausing", None))?;
+        let paused = self.consumer().pause(&list(partitions));
+        self.unless_lost(paused.map_err(|error| classify(&error, "pausing", None)))?;
         self.paused.extend(partitions.iter().cloned());
         Ok(())
     }
 
     fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), LogError> {
-        self.consumer().resume(&list(partitions)).map_err(|error| classify(&error, "resuming", None))?;
+        let resumed = self.consumer().resume(&list(partitions));
+        self.unless_lost(resumed.map_err(|error| classify(&error, "resuming", None)))?;
         for at in partitions {
             self.paused.remove(at);
         }
@@ -354,18 +373,34 @@ impl Subscription for KafkaSubscription {
     }
 
     fn assignment_lost(&self) -> bool {
-        self.consumer().assignment_lost()
+        self.succeeded || self.consumer().assignment_lost()
     }
 }
 
 impl Drop for KafkaSubscription {
     fn drop(&mut self) {
-        let Some(consumer) = self.consumer.take() else { return };
-        consumer.context().closing.store(true, Ordering::Release);
-        // Answers a question that was asked and not answered; closing would wait for it.
-        if let Err(error) = consumer.unassign() {
-            warn!(%error, "could not give up partitions while closing");
+        if let Some(consumer) = self.consumer.take() {
+            leave(consumer);
         }
-        close(consumer, CLOSE_PATIENCE);
     }
+}
+
+fn join(config: &ClientConfig, topics: &[String]) -> Result<BaseConsumer<Membership>, LogError> {
+    let failed = |error| {
+        let group = config.get("group.id").unwrap_or_default();
+        classify(&error, &format!("joining group `{group}`"), None)
+    };
+    let consumer: BaseConsumer<Membership> = config.create_with_context(Membership::default()).map_err(failed)?;
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics).map_err(failed)?;
+    Ok(consumer)
+}
+
+fn leave(consumer: BaseConsumer<Membership>) {
+    consumer.context().closing.store(true, Ordering::Release);
+    // Answers a question that was asked and not answered; closing would wait for it.
+    if let Err(error) = consumer.unassign() {
+        warn!(%error, "could not give up partitions while closing");
+    }
+    close(consumer, CLOSE_PATIENCE);
 }
