@@ -10,7 +10,6 @@ trap 'scripts/services/services.sh down' EXIT
 # The program under test has its fail points, which cost nothing until a test names one; no release has them. Everything
 # is built with the same features, or each command would build the other's half anew.
 features=(--features ttf/failpoints)
-red=()
 # Compile first: a server that idles through a long build only takes memory from it.
 cargo build --locked --workspace --bins "${features[@]}"
 cargo test --locked --workspace "${features[@]}" --no-run
@@ -22,20 +21,10 @@ scripts/services/services.sh up
 . "$TTF_SERVICES_DIR/env"
 TTF_TEST_BIN=$CARGO_TARGET_DIR/debug/ttf
 export TTF_TEST_BIN
-# All suites, also after a red one: one run shows everything that is broken.
-rust_suites() { cargo test --locked --workspace "${features[@]}" --no-fail-fast "$@"; }
-log=$TTF_SERVICES_DIR/rust-suites.log
-if ! rust_suites "$@" 2>&1 | tee "$log"; then
-  # Once more by themselves (docs/decisions/a-red-test-runs-twice.md). A process that was killed names no test.
-  mapfile -t red < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
-  if [ ${#red[@]} = 0 ] || grep -q "process didn't exit successfully.*(signal: " "$log"; then exit 101; fi
-  echo "red, once more: ${red[*]}"
-  rust_suites -- --exact "${red[@]}"
-fi
-# A filter is one for the Rust suites.
 if [ $# = 0 ]; then
-  scripts/test-python.sh
-  scripts/test-deploy.sh
-  scripts/test-operations.sh
+  mkdir "$TTF_SERVICES_DIR/suites"
+  scripts/suites.py "$TTF_SERVICES_DIR/suites" "${features[@]}"
+else
+  # A filter is one for the Rust suites.
+  cargo test --locked --workspace "${features[@]}" --no-fail-fast "$@"
 fi
-for test in "${red[@]}"; do echo "FLAKY: $test was red once and green when it ran by itself; its first output is above"; done
