@@ -1,9 +1,9 @@
 //! Puts records on the log and waits until each one is durable or the time is over.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use stream_runtime::log::{Delivery, LogError, NewRecord, Publisher};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 /// A record that is not known to be on the log; the sender is told to come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,20 +58,23 @@ impl Outlet {
             records.into_iter().map(|record| self.publisher.publish(record)).collect();
         let mut fates = Vec::with_capacity(deliveries.len());
         let mut late = Vec::new();
-        for delivery in deliveries {
+        let mut over = pin!(sleep_until(deadline));
+        // The last first: once it is there most others are, so that a batch is woken up for a few times, not for each record.
+        for delivery in deliveries.into_iter().rev() {
             fates.push(match delivery {
-                // A delivery that ended in the meantime is seen even when the deadline has passed.
-                Ok(mut delivery) => {
-                    if let Ok(result) = timeout_at(deadline, &mut delivery).await {
-                        result.map(drop).map_err(|error| refused(&error))
-                    } else {
+                Ok(mut delivery) => tokio::select! {
+                    // A delivery that ended in the meantime is seen even when the deadline has passed.
+                    biased;
+                    result = &mut delivery => result.map(drop).map_err(|error| refused(&error)),
+                    () = &mut over => {
                         late.push(delivery);
                         Err(Unacknowledged::TimedOut)
                     }
-                }
+                },
                 Err(error) => Err(refused(&error)),
             });
         }
+        fates.reverse();
         if !late.is_empty() {
             tokio::spawn(async move {
                 futures::future::join_all(late).await;

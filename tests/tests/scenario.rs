@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,6 +12,7 @@ use std::{
 
 use serde_json::Value;
 use ttf_tests::{
+    command,
     receiver::Receiver,
     scenario::{Expected, Scenario},
     sender::{self, Line},
@@ -62,6 +64,23 @@ async fn kill_three_times_while_sending(system: &mut System, lines: &[Line], rol
     }
 }
 
+/// `ttf trace` finds the row in PostgreSQL and names the object on S3 that holds the event.
+async fn where_events_are_is_told(system: &System, events: &[Value]) {
+    let objects = system.store.objects("events").await.expect("the bucket answers");
+    for event in [&events[0], &events[events.len() - 1]] {
+        let id = event["event_id"].as_str().expect("generated");
+        let config = system.config().to_str().expect("a temporary path is UTF-8");
+        let ran = command::run(Path::new("."), &["trace", id, "--config", config, "--from", "beginning", "--json"]);
+        let told: Value = serde_json::from_str(&ran.ok()).expect("JSON");
+        assert_eq!(told["gateway"]["outcome"], "accepted", "{told}");
+        assert_eq!(told["row"]["received_at"], told["gateway"]["events"][0]["received_at"], "{told}");
+        let path = told["object"]["path"].as_str().unwrap_or_else(|| panic!("no object in {told}"));
+        let named: Vec<_> = objects.iter().filter(|object| object.key.ends_with(&format!("/{path}"))).collect();
+        assert_eq!(named.len(), 1, "{path} is one object of the bucket");
+        assert!(named[0].column("event_id").contains(&Some(id.to_owned())), "{path} does not hold {id}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn on_the_embedded_log_everything_equals_the_oracle() {
     let receiver = Receiver::start().await;
@@ -90,6 +109,7 @@ async fn on_real_servers_everything_equals_the_oracle() {
     producing.await.expect("the producer took everything");
     let sent = Sent { events: lines.len(), distinct: distinct(&[raw, http]), repeated: false };
     verify::everything(&system, &scenario, &Expected::of(&scenario, now), &sent, &receiver).await;
+    where_events_are_is_told(&system, &scenario.events).await;
     system.stop();
 }
 

@@ -1,4 +1,4 @@
-"""The methods of the client: what each sends, and that none harms its host."""
+"""The methods of the client: what each sends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import decimal
 import enum
-import logging
 import uuid
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,14 @@ import pytest
 from telemetry import (
     MASK_DETECTED,
     AsyncTelemetryClient,
-    ConfigurationError,
-    CustomMilestone,
-    DroppedError,
     InvalidEventError,
     Lost,
     NullClient,
     TelemetryClient,
-    TelemetryError,
 )
 from telemetry.testing import CapturedEvents, capture
 
-from .stub import StubGateway, accepted
-from .waiting import until
+from .stub import StubGateway
 
 
 def client(**options: Any) -> TelemetryClient:
@@ -200,100 +194,6 @@ def test_coroutines_are_measured_while_they_run(telemetry_events: CapturedEvents
     assert telemetry_events[0]["properties"]["duration_ms"] >= 15
 
 
-# -- what is wrong with events
-
-
-def test_an_invalid_event_is_dropped_counted_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    lost: list[Lost] = []
-    ours = client(on_drop=lost.append)
-    with caplog.at_level(logging.WARNING, "telemetry"):
-        assert ours.track("no/slashes", user_id="u") is None
-        assert ours.track("x") is None
-    assert ours.stats().dropped_by == {"invalid": 2}
-    assert ours.stats().unaccounted == 0
-    assert [(one.code, one.path) for one in lost] == [
-        ("pattern_mismatch", "/event_name"),
-        ("required_missing", "/user_id"),
-    ]
-    assert "`user_id` or `anonymous_id` is required" in caplog.text
-
-
-def test_strict_mode_raises_with_the_field_and_the_nearest_name() -> None:
-    ours = client(strict=True)
-    with pytest.raises(InvalidEventError, match="user_id") as raised:
-        ours.track("x")
-    assert raised.value.violations[0].code == "required_missing"
-    with pytest.raises(InvalidEventError, match="did you mean `user_agent`"):
-        ours.track("x", user_id="u", context={"useragent": "x"})
-    with pytest.raises(TelemetryError, match="did you mean `first_project_created`"):
-        ours.track_ttf_milestone("frist_project_created", user_id="u")  # type: ignore[arg-type]
-    assert ours.stats().dropped_by == {"invalid": 3}
-
-
-def test_an_event_that_is_too_large_is_dropped() -> None:
-    ours = client(strict=True)
-    with pytest.raises(InvalidEventError, match="at most 32768"):
-        ours.track("x", user_id="u", properties={str(n): "x" * 1000 for n in range(40)})
-
-
-class Hostile:
-    @property
-    def __class__(self) -> Any:
-        raise RuntimeError("no")
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda ours: ours.track(None),
-        lambda ours: ours.track("x", user_id=object()),
-        lambda ours: ours.track("x", user_id="u", properties=3),
-        lambda ours: ours.track("x", user_id="u", properties=[1]),
-        lambda ours: ours.track("x", user_id="u", properties={"a": Hostile()}),
-        lambda ours: ours.track("x", user_id="u", timestamp=object()),
-        lambda ours: ours.track("x", user_id="u", timestamp=float("nan")),
-        lambda ours: ours.track("x", user_id="u", timestamp="yesterday"),
-        lambda ours: ours.track("x", user_id="u", context=3),
-        lambda ours: ours.track("x", user_id="u", event_id="\n"),
-        lambda ours: ours.track("x", user_id="u", session_id=3),
-        lambda ours: ours.identify(None),
-        lambda ours: ours.performance("op", "fast"),
-        lambda ours: ours.performance("op", -1),
-        lambda ours: ours.error(None),
-        lambda ours: ours.group("u", None),
-        lambda ours: ours.track_ttf_milestone(None, user_id="u"),
-    ],
-)
-def test_no_argument_makes_a_call_raise(call: Any) -> None:
-    ours = client()
-    call(ours)
-    stats = ours.stats()
-    assert stats.created == 1
-    assert stats.unaccounted == 0
-
-
-def test_callbacks_that_fail_are_survived() -> None:
-    def fails(_: Any) -> Any:
-        raise RuntimeError("the application's")
-
-    ours = client(on_drop=fails, before_send=fails)
-    assert ours.track("x", user_id="u") is None
-    assert ours.stats().dropped_by == {"before_send": 1}
-
-
-def test_an_unknown_milestone_is_sent_with_a_hint(
-    telemetry_events: CapturedEvents, caplog: pytest.LogCaptureFixture
-) -> None:
-    telemetry_events.is_strict = False
-    ours = client(milestones=["team_invited"])
-    with caplog.at_level(logging.WARNING, "telemetry"):
-        ours.track_ttf_milestone(CustomMilestone("team_invited"), user_id="u")
-        assert not caplog.text
-        ours.track_ttf_milestone(CustomMilestone("first_projct_created"), user_id="u")
-    assert "did you mean `first_project_created`" in caplog.text
-    assert len(telemetry_events) == 2
-
-
 # -- personal data
 
 
@@ -378,158 +278,6 @@ def test_captures_hold_what_was_tracked_even_when_disabled(monkeypatch: pytest.M
     assert ours.track("a", user_id="u") is None
 
 
-# -- delivery
-
-
-def test_one_connection_carries_all_requests_compressed(stub: StubGateway) -> None:
-    with TelemetryClient(stub.url, batch_events=100) as ours:
-        for number in range(1000):
-            ours.track("x", user_id="u", properties={"n": number})
-        assert ours.flush()
-        stats = ours.stats()
-    assert [event["properties"]["n"] for event in stub.events] == list(range(1000))
-    assert stub.connections == 1
-    assert {request["headers"].get("content-encoding") for request in stub.requests} == {"gzip"}
-    assert stats.requests == len(stub.requests) >= 10
-    assert stats.bytes_sent == sum(request["size"] for request in stub.requests)
-
-
-def test_a_connection_that_was_closed_while_idle_is_no_failure(stub: StubGateway) -> None:
-    stub.keep_alive = False
-    with TelemetryClient(stub.url) as ours:
-        for number in range(5):
-            ours.track("x", user_id="u", properties={"n": number})
-            assert ours.flush(10)
-        stats = ours.stats()
-    assert (stats.accepted, stats.retries) == (5, 0)
-    assert set(stub.ids().values()) == {1}
-
-
-def test_a_few_events_wait_for_each_other_and_a_crowd_does_not(stub: StubGateway) -> None:
-    with TelemetryClient(stub.url, flush_interval=60, batch_events=10) as ours:
-        for _ in range(9):
-            ours.track("x", user_id="u")
-        assert not stub.requests
-        ours.track("x", user_id="u")
-        until(lambda: len(stub.events) == 10, "a full batch goes at once")
-        assert len(stub.requests) == 1
-
-
-def test_refused_events_are_told_with_the_gateways_words(stub: StubGateway) -> None:
-    def refuse(events: list[dict[str, Any]]) -> Any:
-        bad = [n for n, event in enumerate(events) if event["event_name"] == "bad"]
-        results = [
-            {
-                "index": n,
-                "status": "rejected",
-                "code": "unplanned_event",
-                "path": "/event_name",
-                "message": "m",
-                "hint": "h",
-            }
-            for n in bad
-        ]
-        status, headers, page = accepted(len(events) - len(bad), results=results)
-        return 207 if bad else status, headers, page
-
-    stub.respond = refuse
-    lost: list[Lost] = []
-    with TelemetryClient(stub.url, on_drop=lost.append) as ours:
-        ours.track("good", user_id="u")
-        bad = ours.track("bad", user_id="u")
-        assert ours.flush()
-        stats = ours.stats()
-    assert (stats.accepted, stats.rejected) == (1, 1)
-    assert lost == [Lost("rejected", bad, "bad", "unplanned_event", "/event_name", "m", "h")]
-
-
-def test_a_wrong_key_loses_nothing(stub: StubGateway, caplog: pytest.LogCaptureFixture) -> None:
-    stub.respond = lambda _events: (401, {}, b'{"code":"key_unknown","message":"this API key is not known"}')
-    with TelemetryClient(stub.url, max_backoff=0.05) as ours:
-        ours.track("x", user_id="u")
-        until(lambda: ours.stats().requests >= 2, "it tries again")
-        assert ours.stats().pending == 1
-        assert "key_unknown" in (ours.stats().last_error or "")
-        stub.respond = None
-        assert ours.flush(20)
-    assert len(stub.events) == 1
-    assert "until this is put right" in caplog.text
-
-
-def test_a_full_queue_is_told(stub: StubGateway) -> None:
-    lost: list[Lost] = []
-    ours = client(max_queue_events=5, on_drop=lost.append)
-    ids = [ours.track("x", user_id="u") for _ in range(8)]
-    assert ids[5:] == [None] * 3
-    assert [one.reason for one in lost] == ["queue_full"] * 3
-    strict = client(max_queue_events=1, strict=True)
-    strict.track("x", user_id="u")
-    with pytest.raises(DroppedError, match="queue_full"):
-        strict.track("x", user_id="u")
-
-
-def test_after_the_end_events_are_dropped_as_closed(stub: StubGateway) -> None:
-    ours = TelemetryClient(stub.url)
-    ours.track("x", user_id="u")
-    assert ours.close()
-    assert ours.close()
-    assert ours.track("late", user_id="u") is None
-    assert ours.stats().dropped_by == {"closed": 1}
-    assert len(stub.events) == 1
-
-
-def test_closing_gives_up_in_time_and_says_what_was_lost() -> None:
-    lost: list[Lost] = []
-    ours = client(on_drop=lost.append, exit_timeout=0.3)
-    for _ in range(7):
-        ours.track("x", user_id="u")
-    assert ours.close() is False
-    assert ours.stats().dropped_by == {"exit": 7}
-    assert ours.stats().unaccounted == 0
-    assert {one.reason for one in lost} == {"exit"}
-
-
-def test_with_a_spool_closing_does_not_wait_for_a_gateway_that_is_away(stub: StubGateway, tmp_path: Path) -> None:
-    ours = client(spool=tmp_path, exit_timeout=60)
-    for _ in range(7):
-        ours.track("x", user_id="u")
-    assert ours.close() is True
-    assert (ours.stats().spooled, ours.stats().dropped) == (7, 0)
-    with TelemetryClient(stub.url, spool=tmp_path) as heir:
-        until(lambda: len(stub.events) == 7, "what was left behind is sent by itself")
-        assert heir.flush()
-        assert (heir.stats().recovered, heir.stats().accepted, heir.stats().created) == (7, 7, 0)
-
-
-def test_where_no_thread_can_be_started_any_more_the_caller_sends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # As at the end of an interpreter from Python 3.12 on.
-    import threading
-
-    def refuses(_: threading.Thread) -> None:
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
-    monkeypatch.setattr(threading.Thread, "start", refuses)
-    ours = TelemetryClient("http://127.0.0.1:9")
-    sent: list[int] = []
-    monkeypatch.setattr(
-        ours._pipeline.transport, "send", lambda payloads, timeout: sent.append(len(payloads)) or _done(payloads)
-    )
-    ours.track("x", user_id="u")
-    assert ours.flush(5)
-    ours.track("y", user_id="u")
-    assert ours.close()
-    assert sent == [1, 1]
-    assert (ours.stats().accepted, ours.stats().unaccounted) == (2, 0)
-
-
-def _done(payloads: Any) -> Any:
-    from telemetry.verdict import Next, Verdict
-
-    return Verdict(Next.DONE, dict.fromkeys(range(len(payloads)), "accepted"))
-
-
 # -- asyncio
 
 
@@ -580,100 +328,3 @@ def test_a_full_queue_does_not_hold_up_the_event_loop() -> None:
         return ticks
 
     assert asyncio.run(main()) > 10
-
-
-# -- options
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"flush_intervall": 1}, "did you mean `flush_interval`"),
-        ({"batch_events": 2501}, "at most 2500"),
-        ({"max_queue_events": 0}, "at least 1"),
-        ({"when_full": "wait"}, "one of drop, block"),
-        ({"url": "localhost:8080"}, "no address"),
-        ({"url": "http://user:hunter2@:1"}, "no address"),
-        ({"api_key": "k\n"}, "api_key"),
-        ({"context": {"useragent": "x"}}, "did you mean `user_agent`"),
-        ({"spool": "/proc/nowhere"}, "spool"),
-    ],
-)
-def test_options_that_cannot_be_are_refused_by_name(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigurationError, match=words) as raised:
-        TelemetryClient(**options)
-    assert "hunter2" not in str(raised.value)
-
-
-def test_the_file_has_options_policy_and_milestones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, telemetry_events: CapturedEvents
-) -> None:
-    file = tmp_path / "telemetry.yaml"
-    file.write_text(
-        "log: { kind: kafka }\n"
-        "client:\n  url: http://from-file:1\n  api_key: ${env:MY_KEY}\n  flush_interval: 2\n  context: {release: '7'}\n"
-        "privacy:\n  fields: {properties.mail: drop, properties.sealed: seal}\n  detectors: {card: mask}\n"
-        "journeys:\n  - id: mine\n    milestones:\n      - {id: invited, events: [team_invited]}\n"
-    )
-    monkeypatch.setenv("TELEMETRY_CONFIG", str(file))
-    monkeypatch.setenv("MY_KEY", "k")
-    ours = TelemetryClient(flush_interval=3)
-    assert (ours.options.url, ours.options.api_key, ours.options.flush_interval) == ("http://from-file:1", "k", 3)
-    ours.track_ttf_milestone(
-        CustomMilestone("team_invited"), user_id="u", properties={"mail": "x", "c": "4111111111111111"}
-    )
-    assert telemetry_events[0]["properties"] == {"c": "***"}
-    assert telemetry_events[0]["context"]["release"] == "7"
-    monkeypatch.setenv("TELEMETRY_URL", "http://from-environment:1")
-    assert TelemetryClient().options.url == "http://from-environment:1"
-
-
-def test_hashes_are_made_with_the_tenants_keys(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, telemetry_events: CapturedEvents
-) -> None:
-    file = tmp_path / "telemetry.yaml"
-    file.write_text(
-        "client: {tenant: acme}\n"
-        "privacy:\n  fields: {properties.nick: hash}\n  keys: [{id: k1, secret: other}]\n"
-        "  tenant_keys:\n    acme:\n      - {id: k2, secret: '${env:MY_KEY}'}\n"
-    )
-    monkeypatch.setenv("TELEMETRY_CONFIG", str(file))
-    monkeypatch.setenv("MY_KEY", "new secret")
-    TelemetryClient().track("x", user_id="u", properties={"nick": "ada"})
-    # As in the vectors.
-    assert telemetry_events[0]["properties"] == {"nick": "hash:k2:474e1bb886071c7f99ac097596f39f11"}
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("client: {urll: x}", "did you mean `url`"),
-        ("client: {flush_interval: soon}", "must be a number"),
-        ("client: {batch_events: true}", "must be a whole number"),
-        ("client: [1]", "must be a map"),
-        ("client: {api_key: '${env:NOT_THERE}'}", "NOT_THERE"),
-        ("client: |", "line 1"),
-    ],
-)
-def test_mistakes_in_the_file_are_named(text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "telemetry.yaml"
-    file.write_text(text)
-    monkeypatch.setenv("TELEMETRY_CONFIG", str(file))
-    with pytest.raises(ConfigurationError, match=words):
-        TelemetryClient()
-
-
-def test_the_servers_own_file_can_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    from .conftest import ROOT
-
-    monkeypatch.setenv("TELEMETRY_CONFIG", str(ROOT / "config/telemetry.yaml"))
-    ours = TelemetryClient()
-    assert ours.options.privacy.fields == {"context.ip": "truncate"}
-
-
-def test_traits_and_groups_of_any_kind_are_survived() -> None:
-    ours = client()
-    ours.group("u", "g", 3)  # type: ignore[arg-type]
-    ours.page(properties=[1])  # type: ignore[arg-type]
-    assert ours.stats().created == 2
-    assert ours.stats().unaccounted == 0

@@ -1,16 +1,15 @@
 //! Cuts a body into the raw texts of its events, so that one bad event never costs the good ones and the rejected
 //! topic gets the original bytes.
 
-use std::{borrow::Cow, fmt};
+mod entries;
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
 use serde_json::{Map, Value, value::RawValue};
 use telemetry_schemas::time::EventTime;
 
+use self::entries::{Entries, Sorted};
 use crate::validate::{self, Code, Violation, bounded, nearest, rfc3339};
 
 /// How the events stand in a body.
@@ -79,7 +78,10 @@ fn split_json(body: &Bytes, max_events: usize) -> Result<Batch, Unreadable> {
         Some(b'[') => (read::<Vec<&RawValue>>(&text.text)?, None),
         Some(b'{') => match envelope(&text.text)? {
             Some(batch) => batch,
-            None => (vec![read(&text.text)?], None),
+            None => {
+                let event = text.raw_event(body, text.text.trim_ascii());
+                return Ok(Batch { events: vec![event], sent_at: None });
+            }
         },
         Some(_) => return Err(malformed("the body must be an object or an array").into()),
     };
@@ -189,58 +191,35 @@ impl<'b> Utf8Text<'b> {
     }
 }
 
-/// The entries of an object as they stand there, also those given twice.
-struct Entries<'t>(Vec<(Cow<'t, str>, &'t RawValue)>);
-
-impl<'de: 't, 't> Deserialize<'de> for Entries<'t> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Entries<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
-    }
-}
-
 type Envelope<'t> = (Vec<&'t RawValue>, Option<EventTime>);
 
 /// Reads an object as a batch; `None` when it has no `events` and so must be one event.
 fn envelope(object: &str) -> Result<Option<Envelope<'_>>, Violation> {
-    let Entries(entries) = read(object)?;
-    let Some(events) = only_entry(&entries, "events")? else {
+    let Sorted { mut lists, beside } = read(object)?;
+    let Some(events) = lists.pop() else {
         return Ok(None);
     };
-    if let Some((key, _)) = entries.iter().find(|(key, _)| !ENVELOPE_KEYS.contains(&key.as_ref())) {
+    if !lists.is_empty() {
+        return Err(given_twice("events"));
+    }
+    if let Some((key, _)) = beside.iter().find(|(key, _)| !ENVELOPE_KEYS.contains(&key.as_ref())) {
         return Err(unknown_key(key));
     }
-    if !events.get().starts_with('[') {
+    let Some(events) = events else {
         return Err(Violation::new(Code::DatatypeMismatch, "/events", "must be an array of events"));
-    }
-    let sent_at = only_entry(&entries, "sent_at")?.map(instant).transpose()?;
-    Ok(Some((read(events.get())?, sent_at)))
+    };
+    let sent_at = only_entry(&beside, "sent_at")?.map(instant).transpose()?;
+    Ok(Some((events, sent_at)))
 }
 
 fn only_entry<'t>(entries: &[(Cow<'t, str>, &'t RawValue)], key: &str) -> Result<Option<&'t RawValue>, Violation> {
     let mut found = entries.iter().filter(|(name, _)| name == key).map(|(_, value)| *value);
     let first = found.next();
-    match found.next() {
-        None => Ok(first),
-        Some(_) => {
-            Err(Violation::new(Code::DuplicateKey, format!("/{key}"), format!("the key `{key}` is given twice")))
-        }
-    }
+    if found.next().is_some() { Err(given_twice(key)) } else { Ok(first) }
+}
+
+fn given_twice(key: &str) -> Violation {
+    Violation::new(Code::DuplicateKey, format!("/{key}"), format!("the key `{key}` is given twice"))
 }
 
 fn unknown_key(key: &str) -> Violation {
@@ -283,7 +262,7 @@ mod tests {
 
     #[test]
     fn every_form_gives_the_raw_texts() {
-        assert_eq!(json(r#" {"a": 1} "#).unwrap(), [r#"{"a": 1}"#]);
+        assert_eq!(json("\n {\"a\": 1} \t").unwrap(), [r#"{"a": 1}"#]);
         assert_eq!(json(r#"[{"a":1}, 2 ,"x"]"#).unwrap(), [r#"{"a":1}"#, "2", r#""x""#]);
         assert_eq!(json(r#"{"sent_at":"2026-01-01T00:00:00Z","events":[{"a" :1}]}"#).unwrap(), [r#"{"a" :1}"#]);
         assert_eq!(cut(b"{\"a\":1}\r\n\n not json\n", Form::Ndjson).unwrap(), [r#"{"a":1}"#, "not json"]);
@@ -301,7 +280,10 @@ mod tests {
         assert_eq!(refused("[]"), (Code::InvalidJson, String::new()));
         assert_eq!(refused("{\"events\":[}"), (Code::InvalidJson, String::new()));
         assert_eq!(refused(r#""text""#), (Code::InvalidJson, String::new()));
-        assert_eq!(refused(r#"{"events":{}}"#), (Code::DatatypeMismatch, "/events".into()));
+        for no_list in ["{}", r#"{"a":[{}]}"#, "null", "true", "-1", "2", "0.5", r#""text""#] {
+            let body = format!(r#"{{"events":{no_list},"sent_at":1}}"#);
+            assert_eq!(refused(&body), (Code::DatatypeMismatch, "/events".into()), "{no_list}");
+        }
         assert_eq!(refused(r#"{"events":[1],"events":[2]}"#), (Code::DuplicateKey, "/events".into()));
         assert_eq!(refused(r#"{"events":[1],"sentAt":1}"#), (Code::AdditionalProperties, "/sentAt".into()));
         assert_eq!(refused(r#"{"events":[1],"sent_at":1}"#), (Code::TimestampInvalid, "/sent_at".into()));

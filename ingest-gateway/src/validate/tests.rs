@@ -146,17 +146,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 fn any_key() -> impl Strategy<Value = String> {
-    let names = [
-        "event_name",
-        "event_type",
-        "event_id",
-        "timestamp",
-        "user_id",
-        "anonymous_id",
-        "session_id",
-        "journey_id",
-        "properties",
-        "context",
+    let others = [
         "library",
         "name",
         "version",
@@ -182,7 +172,7 @@ fn any_key() -> impl Strategy<Value = String> {
         "a~b",
         "other",
     ];
-    prop::sample::select(names.to_vec()).prop_map(str::to_owned)
+    prop::sample::select([&super::FIELDS[..], &others[..]].concat()).prop_map(str::to_owned)
 }
 
 /// What is done to an event: the value at a path is set or removed.

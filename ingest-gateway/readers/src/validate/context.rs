@@ -28,18 +28,18 @@ pub fn check(value: &Value, findings: &mut Findings) {
     unknown_keys(context, "/context", &KEYS, findings);
     for key in TEXTS {
         if let Some(value) = context.get(key) {
-            text(&format!("/context/{key}"), value, max_length(key), findings);
+            text(|| format!("/context/{key}"), value, max_length(key), findings);
         }
     }
     if let Some(library) = object(context, "library", findings) {
         unknown_keys(library, "/context/library", &LIBRARY_KEYS, findings);
         for (key, value) in library.iter().filter(|(key, _)| LIBRARY_KEYS.contains(&key.as_str())) {
-            text(&format!("/context/library/{key}"), value, MAX_TEXT, findings);
+            text(|| format!("/context/library/{key}"), value, MAX_TEXT, findings);
         }
     }
     for key in ["segments", "experiments"] {
         if let Some(map) = object(context, key, findings) {
-            texts_by_name(&format!("/context/{key}"), map, findings);
+            texts_by_name(key, map, findings);
         }
     }
     if let Some(consent) = object(context, "consent", findings) {
@@ -122,23 +122,22 @@ fn object<'v>(context: &'v Map<String, Value>, key: &str, findings: &mut Finding
     }
 }
 
-fn text(path: &str, value: &Value, max: usize, findings: &mut Findings) {
+/// The path is put together only for what is wrong.
+fn text(path: impl FnOnce() -> String, value: &Value, max: usize, findings: &mut Findings) {
     match value {
-        Value::String(text) if longer_than(text, max) => findings.add(too_long(path, max)),
+        Value::String(text) if longer_than(text, max) => findings.add(too_long(path(), max)),
         Value::String(_) => {}
-        value => findings.wrong_kind(path, "a string", value),
+        value => findings.wrong_kind(path(), "a string", value),
     }
 }
 
-fn texts_by_name(path: &str, map: &Map<String, Value>, findings: &mut Findings) {
+fn texts_by_name(key: &str, map: &Map<String, Value>, findings: &mut Findings) {
     if map.len() > MAX_SEGMENTS {
-        findings.add(Violation::new(Code::TooManyKeys, path, format!("must have at most {MAX_SEGMENTS} keys")));
+        let message = format!("must have at most {MAX_SEGMENTS} keys");
+        findings.add(Violation::new(Code::TooManyKeys, format!("/context/{key}"), message));
     }
     for (name, value) in map {
-        match value {
-            Value::String(text) if !longer_than(text, MAX_TEXT) => {}
-            value => text(&format!("{path}/{}", pointer_segment(name)), value, MAX_TEXT, findings),
-        }
+        text(|| format!("/context/{key}/{}", pointer_segment(name)), value, MAX_TEXT, findings);
     }
 }
 

@@ -114,7 +114,7 @@ pub fn take(mut event: Map<String, Value>) -> ValidEvent {
 
 /// True when this could be an `event_id`, so that an answer may repeat it.
 pub fn is_event_id(id: &str) -> bool {
-    !id.is_empty() && !longer_than(id, MAX_ID) && !id.chars().any(char::is_control)
+    !id.is_empty() && !longer_than(id, MAX_ID) && !has_control(id)
 }
 
 /// True when an event can have this name.
@@ -128,7 +128,7 @@ fn is_name_char(c: char) -> bool {
 
 /// True when this can be a `user_id`.
 pub fn is_person_id(id: &str) -> bool {
-    !id.is_empty() && !longer_than(id, MAX_PERSON_ID) && !id.chars().any(char::is_control)
+    !id.is_empty() && !longer_than(id, MAX_PERSON_ID) && !has_control(id)
 }
 
 fn unknown_field(key: &str) -> Violation {
@@ -206,7 +206,7 @@ fn id(field: &str, value: &Value, max: usize, findings: &mut Findings) {
     if id.is_empty() {
         let violation = Violation::new(Code::TooShort, path(), "must not be empty");
         findings.add(violation.with_hint("leave the field out when there is none"));
-    } else if id.chars().any(char::is_control) {
+    } else if has_control(id) {
         findings.add(Violation::new(Code::ControlCharacter, path(), "must not contain control characters"));
     } else if longer_than(id, max) {
         findings.add(too_long(path(), max));
@@ -238,6 +238,11 @@ fn subject(event: &Map<String, Value>, event_type: Option<EventType>, findings: 
     }
     let violation = Violation::new(Code::RequiredMissing, "/user_id", "`user_id` or `anonymous_id` is required");
     findings.add(violation.with_hint("only `test`, `performance` and `error` events need neither"));
+}
+
+fn has_control(text: &str) -> bool {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte);
+    !text.bytes().all(is_plain) && text.chars().any(char::is_control)
 }
 
 /// Lengths count characters (Unicode code points), as JSON Schema's `maxLength` does.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, de::Read, map::Entry};
 
 use super::{Code, Violation, bounded};
 
@@ -13,8 +13,15 @@ const MAX_NESTING: usize = 64;
 
 /// Reads one JSON value that must fill `raw`.
 pub fn read(raw: &[u8]) -> Result<Value, Violation> {
+    // Known to be text as a whole, no string in it needs a look at its bytes of its own.
+    match std::str::from_utf8(raw) {
+        Ok(text) => read_from(serde_json::Deserializer::from_str(text)),
+        Err(_) => read_from(serde_json::Deserializer::from_slice(raw)),
+    }
+}
+
+fn read_from<'de, R: Read<'de>>(mut deserializer: serde_json::Deserializer<R>) -> Result<Value, Violation> {
     let fault = RefCell::new(None);
-    let mut deserializer = serde_json::Deserializer::from_slice(raw);
     let read = Strict { depth: 0, fault: &fault }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value));
@@ -141,18 +148,20 @@ impl<'de> Visitor<'de> for Strict<'_> {
         self.check_depth()?;
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            if map.contains_key(&key) {
-                let message = format!("the key `{}` is given twice", bounded(&key));
-                return Err(self.fail(Code::DuplicateKey, message, Some(&key)));
-            }
-            let value = match entries.next_value_seed(self.inner()) {
-                Ok(value) => value,
-                Err(error) => {
-                    self.came_through(|| super::names::pointer_segment(&key));
-                    return Err(error);
+            match map.entry(key) {
+                Entry::Occupied(first) => {
+                    let key = first.key();
+                    let message = format!("the key `{}` is given twice", bounded(key));
+                    return Err(self.fail(Code::DuplicateKey, message, Some(key)));
                 }
-            };
-            map.insert(key, value);
+                Entry::Vacant(place) => match entries.next_value_seed(self.inner()) {
+                    Ok(value) => drop(place.insert(value)),
+                    Err(error) => {
+                        self.came_through(|| super::names::pointer_segment(place.key()));
+                        return Err(error);
+                    }
+                },
+            }
         }
         Ok(Value::Object(map))
     }

@@ -8,7 +8,7 @@ use super::{at, before};
 
 /// What must follow a prefix.
 #[derive(Debug, Clone, Copy)]
-enum Tail {
+pub(super) enum Tail {
     /// At least so many characters of a set; all that follow belong to it.
     Chars { set: fn(u8) -> bool, min: usize },
     /// As many of [`is_token`], one of them a digit.
@@ -55,7 +55,7 @@ const fn token(min: usize) -> Tail {
 
 const AWS: Tail = Tail::Chars { set: is_capital, min: 16 };
 
-const PREFIXES: [(&str, Tail); 37] = [
+pub(super) const PREFIXES: [(&str, Tail); 37] = [
     ("AKIA", AWS),
     ("ASIA", AWS),
     ("ghp_", plain(36)),

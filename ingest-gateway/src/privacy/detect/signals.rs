@@ -8,6 +8,7 @@ const COLON: u8 = 4;
 const PLUS: u8 = 8;
 const DOT: u8 = 16;
 const DIGIT: u8 = 32;
+const EQUALS: u8 = 64;
 
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
@@ -16,6 +17,7 @@ const CLASSES: [u8; 256] = {
     classes[b':' as usize] = COLON;
     classes[b'+' as usize] = PLUS;
     classes[b'.' as usize] = DOT;
+    classes[b'=' as usize] = EQUALS;
     let mut digit = b'0';
     while digit <= b'9' {
         classes[digit as usize] = DIGIT;
@@ -32,9 +34,11 @@ pub struct Signals {
     length: usize,
 }
 
-/// The shortest texts with an e-mail address (`a@b.cc`), the password of a URL (`://a:b@`).
+/// The shortest texts with an e-mail address (`a@b.cc`), the password of a URL (`://a:b@`), and a key or token by its
+/// prefix (`xoxb-` and ten more).
 const MIN_EMAIL: usize = 6;
-const MIN_SECRET: usize = 7;
+const MIN_PASSWORD: usize = 7;
+const MIN_TOKEN: usize = 15;
 
 impl Signals {
     pub fn of(text: &[u8]) -> Self {
@@ -43,7 +47,7 @@ impl Signals {
         for byte in text {
             let class = CLASSES[usize::from(*byte)];
             seen |= class;
-            digits += usize::from(class >> 5);
+            digits += usize::from(class == DIGIT);
         }
         Self { seen, digits, length: text.len() }
     }
@@ -53,7 +57,9 @@ impl Signals {
         let has = |class: u8| self.seen & class != 0;
         match detector {
             Detector::Email => self.length >= MIN_EMAIL && (has(AT) || has(PERCENT)),
-            Detector::Secret => self.length >= MIN_SECRET,
+            Detector::Secret => {
+                self.length >= MIN_TOKEN || (self.length >= MIN_PASSWORD && (has(COLON) || has(EQUALS)))
+            }
             Detector::Card => self.digits >= 13,
             Detector::NationalId => self.digits >= 6,
             Detector::Ip => has(COLON) || (has(DOT) && self.digits >= 4),

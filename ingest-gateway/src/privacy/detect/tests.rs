@@ -58,6 +58,18 @@ proptest! {
     }
 
     #[test]
+    fn a_secret_is_never_ruled_out_before_it_is_looked_for(
+        which in 0..secret::PREFIXES.len(), tail in "[a-zA-Z0-9._:@-]{1,12}|[A-Z0-9]{10,40}", url in "[a-z]{0,2}:b@",
+    ) {
+        let prefix = secret::PREFIXES[which].0;
+        for text in [format!("{prefix}{tail}"), format!("{prefix}{url}")] {
+            let mut found = false;
+            SecretScanner::of_known_prefixes().find(&text, &mut |_| found = true);
+            prop_assert!(!found || Signals::of(text.as_bytes()).may_hold(Detector::Secret), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_there_is_found_wherever_it_stands(front in "[ ,;(\"]{1,9}", back in "[ ,;)\"]{1,9}", which in 0usize..5) {
         let (detector, value) = [
             (Detector::Email, "ada@example.com"),
