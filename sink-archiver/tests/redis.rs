@@ -2,9 +2,14 @@
 
 mod common;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use common::{people_in, record};
@@ -117,4 +122,142 @@ async fn what_is_in_doubt_is_read_from_the_database_again() {
     assert_eq!(view.journeys("acme", &id).await.expect("read"), vec![record(&id, 2)], "served from Redis");
     view.remove("acme", &id).await;
     assert_eq!(view.journeys("acme", &id).await.expect("read"), vec![record(&id, 1)], "served from the database");
+}
+
+/// A Redis of a test's own, which may be killed and comes back with what it had saved.
+struct Server {
+    folder: TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let process = Self::launch(folder.path(), port);
+        let server = Self { folder, port, process };
+        server.ask("PING").await;
+        server
+    }
+
+    fn launch(folder: &Path, port: u16) -> Child {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
+        command.current_dir(folder).stdout(Stdio::null());
+        command.spawn().expect("redis-server is installed; `make services-up` tells what is missing")
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Waits until it answers.
+    async fn ask(&self, command: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let client = redis::Client::open(self.url()).expect("a client");
+            if let Ok(mut connection) = client.get_multiplexed_async_connection().await
+                && redis::cmd(command).query_async::<String>(&mut connection).await.is_ok()
+            {
+                return;
+            }
+            assert!(Instant::now() < deadline, "never answered");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// `kill -9`.
+    fn kill(&mut self) {
+        self.process.kill().expect("killed");
+        self.process.wait().expect("ended");
+    }
+
+    async fn come_back(&mut self) {
+        self.process = Self::launch(self.folder.path(), self.port);
+        self.ask("PING").await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// As the service does once a second, until the cache did all it was asked.
+async fn caught_up(view: &ReadThrough, kit: &Kit) {
+    let errors = || {
+        let page = kit.metrics().render();
+        page.lines()
+            .filter(|line| line.starts_with("ttf_live_view_errors_total"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let before = errors();
+        view.maintain().await;
+        if errors() == before {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it never came back: {before:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_killed_and_comes_back_with_an_older_copy_stops_nothing_and_shows_nothing_old() {
+    use stream_runtime::sink::Sink;
+
+    let mut server = Server::start().await;
+    let (_folder, database, view, kit) = view_at(&server.url()).await;
+    let view = Arc::new(view);
+    let live_view: Arc<dyn LiveView> = view.clone();
+    let mut archiver = common::archiver_with(&database, &live_view, "archiver");
+    let users: Vec<String> = (0..20).map(|n| format!("user-{n}")).collect();
+    let mut topics = common::Topics::default();
+    for revision in 1..=4 {
+        users.iter().for_each(|user| topics.record(&record(user, revision)));
+    }
+    let of_revision = |n: usize| &topics.all()[(n - 1) * users.len()..n * users.len()];
+    let shows = async |revision: i64| {
+        for user in &users {
+            // The first answer may be the database's, the second is the cache's.
+            for _ in 0..2 {
+                assert_eq!(view.journeys("acme", user).await.expect("answered"), vec![record(user, revision)]);
+            }
+        }
+    };
+    archiver.sink.assigned(&topics.partitions()).await.expect("assigned");
+    archiver.sink.write(of_revision(1)).await.expect("written");
+    caught_up(&view, &kit).await;
+    shows(1).await;
+    server.ask("SAVE").await;
+
+    server.kill();
+    archiver.sink.write(of_revision(2)).await.expect("nothing stops without it");
+    shows(2).await;
+    server.come_back().await;
+    caught_up(&view, &kit).await;
+    shows(2).await;
+
+    // Nothing is written between its last update and its end: nobody sees it go.
+    server.ask("SAVE").await;
+    archiver.sink.write(of_revision(3)).await.expect("written");
+    shows(3).await;
+    server.kill();
+    server.come_back().await;
+    caught_up(&view, &kit).await;
+    shows(3).await;
+    archiver.sink.write(of_revision(4)).await.expect("written");
+    shows(4).await;
+    assert!(kit.metrics().render().contains("ttf_live_view_lookups_total{from=\"cache\"}"));
+    assert_eq!(archiver.dead_letters.all(), vec![]);
+    for user in &users {
+        assert_eq!(database.journeys("acme", user).await.expect("read"), vec![record(user, 4)]);
+        assert_eq!(database.rows_of("acme", user).await.expect("read").records.len(), 4, "every record once");
+    }
 }

@@ -65,7 +65,8 @@ pub trait Cache: Send + Sync + 'static {
     /// Starts a new epoch.
     async fn renew(&self) -> Result<(), CacheError>;
 
-    /// Starts an epoch where none is (the cache was emptied).
+    /// Starts an epoch where none is (the cache was emptied), and a new one where the cache has come back from an older
+    /// copy of itself. Called about once a second.
     async fn revive(&self) -> Result<(), CacheError>;
 }
 

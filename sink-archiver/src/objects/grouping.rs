@@ -7,10 +7,10 @@ use telemetry_schemas::{BreachReason, JourneyStatus, time::EventTime};
 use super::{
     names::Dataset,
     parquet::Rows,
-    rows::{BreachRow, EventRow, RecordRow, Row},
+    rows::{BreachRow, EventRow, RecordRow, Row, Subject},
 };
 use crate::{
-    database::{Person, Resolved},
+    database::{Person, Resolved, SubjectKind},
     decode::Message,
 };
 
@@ -26,23 +26,26 @@ pub struct Grouped {
     pub unstorable: u64,
 }
 
-/// The users in these rows, with the instant of the newest thing about each.
+/// The users in these rows, with the instant of the newest thing about each; in order.
 pub fn users(rows: &[Row]) -> Vec<(Person, EventTime)> {
-    newest(rows.iter().filter_map(|row| Some((row.user()?, row.instant()))))
+    newest(SubjectKind::User, rows.iter().filter_map(|row| Some((row.user()?, row.instant()))))
 }
 
-/// The anonymous ids in these rows, with the instant of the newest thing about each.
+/// The anonymous ids in these rows, with the instant of the newest thing about each; in order.
 pub fn devices(rows: &[Row]) -> Vec<(Person, EventTime)> {
-    newest(rows.iter().filter_map(|row| Some((row.anonymous()?, row.instant()))))
+    newest(SubjectKind::Anonymous, rows.iter().filter_map(|row| Some((row.anonymous()?, row.instant()))))
 }
 
-fn newest(seen: impl Iterator<Item = (Person, EventTime)>) -> Vec<(Person, EventTime)> {
-    let mut people: BTreeMap<Person, EventTime> = BTreeMap::new();
-    for (person, instant) in seen {
-        let newest = people.entry(person).or_insert(instant);
+/// In order: no two writers wait for each other's rows, and an index is walked from one end to the other.
+fn newest<'a>(kind: SubjectKind, seen: impl Iterator<Item = (Subject<'a>, EventTime)>) -> Vec<(Person, EventTime)> {
+    let mut people: HashMap<Subject<'_>, EventTime> = HashMap::new();
+    for (subject, instant) in seen {
+        let newest = people.entry(subject).or_insert(instant);
         *newest = (*newest).max(instant);
     }
-    people.into_iter().collect()
+    let mut people: Vec<_> = people.into_iter().collect();
+    people.sort_unstable_by_key(|(subject, _)| *subject);
+    people.into_iter().map(|(subject, newest)| (subject.person(kind), newest)).collect()
 }
 
 /// Sorts rows into objects, in offset order within each.
@@ -61,26 +64,37 @@ pub fn is_replayed(row: &Row) -> bool {
     matches!(&row.message, Message::Event(event) if event.replay)
 }
 
-/// What tells of an erasure names the user no less than what was erased.
-pub fn is_forgotten(row: &Row, resolved: &People) -> bool {
-    let tells_of_erasure = match &row.message {
-        Message::Record(record) => record.status == JourneyStatus::Erased,
-        Message::Breach(breach) => breach.reason == Some(BreachReason::Erased),
-        Message::Event(_) | Message::Erasure(_) => false,
-    };
-    let erased_at = row.user().and_then(|user| resolved.get(&user)?.erased_at);
-    tells_of_erasure || erased_at.is_some_and(|erased_at| row.instant() < erased_at)
+/// The users among some people who were erased, and when.
+pub struct Erased<'a>(HashMap<Subject<'a>, EventTime>);
+
+impl<'a> Erased<'a> {
+    pub fn among(people: &'a People) -> Self {
+        let erased = people.iter().filter(|(person, _)| person.kind == SubjectKind::User);
+        Self(erased.filter_map(|(person, resolved)| Some((Subject::of(person), resolved.erased_at?))).collect())
+    }
+
+    /// What tells of an erasure names the user no less than what was erased.
+    pub fn forgets(&self, row: &Row) -> bool {
+        let tells_of_erasure = match &row.message {
+            Message::Record(record) => record.status == JourneyStatus::Erased,
+            Message::Breach(breach) => breach.reason == Some(BreachReason::Erased),
+            Message::Event(_) | Message::Erasure(_) => false,
+        };
+        // Of most cuts nobody was erased: their rows need not be looked up.
+        let erased_at = || if self.0.is_empty() { None } else { self.0.get(&row.user()?).copied() };
+        tells_of_erasure || erased_at().is_some_and(|erased_at| row.instant() < erased_at)
+    }
 }
 
 impl Grouped {
     /// Adds a row to its object; `None` when somebody in it has no pseudonym.
     fn take(&mut self, row: Row, resolved: &People) -> Option<()> {
-        let pseudonym = |person: Option<Person>| match person {
+        let pseudonym = |kind: SubjectKind, subject: Option<Subject<'_>>| match subject {
             None => Some(None),
-            Some(person) => resolved.get(&person)?.pseudonym.clone().map(Some),
+            Some(subject) => resolved.get(&subject.person(kind))?.pseudonym.clone().map(Some),
         };
-        let user = pseudonym(row.user())?;
-        let anonymous = pseudonym(row.anonymous())?;
+        let user = pseudonym(SubjectKind::User, row.user())?;
+        let anonymous = pseudonym(SubjectKind::Anonymous, row.anonymous())?;
         let folder = row.folder()?;
         let offset = row.offset;
         match row.message {

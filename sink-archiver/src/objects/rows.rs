@@ -38,23 +38,39 @@ pub struct BreachRow {
     pub user: String,
 }
 
+/// Whom a row names: its user, or its anonymous id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Subject<'a> {
+    pub tenant: &'a str,
+    pub id: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    pub fn of(person: &'a Person) -> Self {
+        Self { tenant: &person.tenant, id: &person.id }
+    }
+
+    pub fn person(self, kind: SubjectKind) -> Person {
+        Person { tenant: self.tenant.to_owned(), kind, id: self.id.to_owned() }
+    }
+}
+
 impl Row {
     /// The user this row is about.
-    pub fn user(&self) -> Option<Person> {
+    pub fn user(&self) -> Option<Subject<'_>> {
         let (tenant, id) = match &self.message {
             Message::Event(event) => (&event.tenant, event.user_id.as_ref()?),
             Message::Record(record) => (&record.tenant, &record.user_id),
             Message::Breach(breach) => (&breach.tenant, &breach.user_id),
             Message::Erasure(_) => return None,
         };
-        Some(Person { tenant: tenant.clone(), kind: SubjectKind::User, id: id.clone() })
+        Some(Subject { tenant, id })
     }
 
     /// The anonymous id this row carries.
-    pub fn anonymous(&self) -> Option<Person> {
+    pub fn anonymous(&self) -> Option<Subject<'_>> {
         let Message::Event(event) = &self.message else { return None };
-        let id = event.anonymous_id.clone()?;
-        Some(Person { tenant: event.tenant.clone(), kind: SubjectKind::Anonymous, id })
+        Some(Subject { tenant: &event.tenant, id: event.anonymous_id.as_ref()? })
     }
 
     /// The instant that erasures are held against.

@@ -13,10 +13,10 @@ use stream_runtime::{
     log::{Record, TopicPartition},
     sink::SinkError,
 };
-use telemetry_schemas::{Codec, time::EventTime};
+use telemetry_schemas::{Codec, DecodeError, time::EventTime};
 
 use super::{
-    grouping::{Grouped, People, devices, group, is_forgotten, is_replayed, users},
+    grouping::{Erased, Grouped, People, devices, group, is_replayed, users},
     names::{Cut, Dataset},
     parquet,
     rows::Row,
@@ -147,21 +147,24 @@ impl CutWriter {
         records: Vec<Record>,
         pseudonyms: Pseudonyms,
     ) -> Result<Built, SinkError> {
-        let (mut rows, undecodable) = self.decode(records).await?;
-        let all = rows.len();
-        rows.retain(|row| !is_replayed(row));
-        let replayed = (all - rows.len()) as u64;
+        let (rows, mut left_out, users) = self.decode(records).await?;
         // Users first: the devices of those who were erased are to have no pseudonym again.
-        let mut resolved = self.resolve(users(&rows), pseudonyms).await?;
-        let all = rows.len();
-        rows.retain(|row| !is_forgotten(row, &resolved));
-        let forgotten = (all - rows.len()) as u64;
-        resolved.extend(self.resolve(devices(&rows), pseudonyms).await?);
+        let users = self.resolve(users, pseudonyms).await?;
+        let (rows, forgotten, devices, users) = blocking(move || {
+            let (rows, forgotten) = without_forgotten(rows, &users);
+            let devices = devices(&rows);
+            (rows, forgotten, devices, users)
+        })
+        .await?;
+        left_out.forgotten = forgotten;
+        let devices = self.resolve(devices, pseudonyms).await?;
         let names = self.store.names.clone();
         let place = cut.clone();
         blocking(move || {
-            let grouped = group(rows, &resolved);
-            let left_out = LeftOut { undecodable, forgotten, unstorable: grouped.unstorable, replayed };
+            let mut people = users;
+            people.extend(devices);
+            let grouped = group(rows, &people);
+            left_out.unstorable = grouped.unstorable;
             build(grouped, &names, &place).map(|objects| Built { objects, left_out })
         })
         .await?
@@ -178,18 +181,24 @@ impl CutWriter {
         resolved.map_err(SinkError::from)
     }
 
-    /// The rows there are, and how many records are none.
-    async fn decode(&self, records: Vec<Record>) -> Result<(Vec<Row>, u64), SinkError> {
+    /// The rows there are, what is none, and who is in them.
+    async fn decode(&self, records: Vec<Record>) -> Result<(Vec<Row>, LeftOut, Vec<(Person, EventTime)>), SinkError> {
         let codec = self.codec.clone();
-        let offsets: Vec<i64> = records.iter().map(|record| record.offset).collect();
-        let decoded = blocking(move || decode_all(&codec, &records))
-            .await?
-            .map_err(|error| SinkError::Unavailable(error.to_string()))?;
-        // The database sink reads the same topics and dead-letters what nobody can decode.
-        let undecodable = decoded.iter().filter(|message| message.is_err()).count();
-        let rows = offsets.into_iter().zip(decoded);
-        let rows = rows.filter_map(|(offset, message)| Some(Row { offset, message: message.ok()? })).collect();
-        Ok((rows, undecodable as u64))
+        let rows = move || {
+            let decoded = decode_all(&codec, &records)?;
+            let all = decoded.len();
+            let rows = records.iter().zip(decoded);
+            let rows = rows.filter_map(|(record, message)| Some(Row { offset: record.offset, message: message.ok()? }));
+            let mut rows: Vec<Row> = rows.collect();
+            // The database sink reads the same topics and dead-letters what nobody can decode.
+            let undecodable = (all - rows.len()) as u64;
+            let decodable = rows.len();
+            rows.retain(|row| !is_replayed(row));
+            let replayed = (decodable - rows.len()) as u64;
+            let users = users(&rows);
+            Ok((rows, LeftOut { undecodable, replayed, ..LeftOut::default() }, users))
+        };
+        blocking(rows).await?.map_err(|error: DecodeError| SinkError::Unavailable(error.to_string()))
     }
 
     async fn put(&self, object: Object) -> Result<ManifestEntry, SinkError> {
@@ -252,6 +261,15 @@ pub(super) async fn read_cut(store: &Store, at: &TopicPartition, start: i64) -> 
         return Err(SinkError::Fatal(format!("archive object {path} is damaged: it does not start there")));
     }
     Ok(Some(cut.end))
+}
+
+/// The rows that no erasure covers, and how many there were of the others.
+fn without_forgotten(mut rows: Vec<Row>, users: &People) -> (Vec<Row>, u64) {
+    let erased = Erased::among(users);
+    let all = rows.len();
+    rows.retain(|row| !erased.forgets(row));
+    let forgotten = (all - rows.len()) as u64;
+    (rows, forgotten)
 }
 
 fn build(grouped: Grouped, names: &super::names::Names, cut: &Cut) -> Result<Vec<Object>, SinkError> {

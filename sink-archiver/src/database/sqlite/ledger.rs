@@ -107,14 +107,21 @@ pub(super) fn resolve(
     let users = people.iter().filter(|(person, _)| person.kind == SubjectKind::User);
     let users = users.map(|(person, _)| (person.tenant.as_str(), person.id.as_str())).collect();
     let ledger = read(transaction, key, users)?;
+    let mut pseudonyms = transaction.prepare_cached(include_str!("queries/read_pseudonym.sql"))?;
     let mut resolved = HashMap::with_capacity(people.len());
     for (person, newest) in people {
         let erased_at = match person.kind {
             SubjectKind::User => ledger.erased_at(&person.tenant, &person.id),
             SubjectKind::Anonymous => None,
         };
-        let pseudonym =
-            if needs_pseudonym(&ledger, &person, newest) { pseudonym(transaction, &person, missing)? } else { None };
+        let mut pseudonym: Option<String> = None;
+        if needs_pseudonym(&ledger, &person, newest) {
+            let asked = params![person.tenant, person.kind.as_str(), person.id];
+            pseudonym = pseudonyms.query_row(asked, |row| row.get(0)).optional()?;
+            if pseudonym.is_none() && missing == Missing::Make {
+                pseudonym = Some(make_pseudonym(transaction, &person)?);
+            }
+        }
         resolved.insert(person, Resolved { erased_at, pseudonym });
     }
     Ok(resolved)
@@ -140,17 +147,7 @@ pub(super) fn people_of(
     Ok(people)
 }
 
-fn pseudonym(transaction: &Transaction<'_>, person: &Person, missing: Missing) -> rusqlite::Result<Option<String>> {
-    let read = || {
-        transaction
-            .prepare_cached(include_str!("queries/read_pseudonym.sql"))?
-            .query_row(params![person.tenant, person.kind.as_str(), person.id], |row| row.get(0))
-            .optional()
-    };
-    let known = read()?;
-    if known.is_some() || missing == Missing::Leave {
-        return Ok(known);
-    }
+fn make_pseudonym(transaction: &Transaction<'_>, person: &Person) -> rusqlite::Result<String> {
     let fresh = new_pseudonym();
     transaction.prepare_cached(include_str!("queries/make_pseudonym.sql"))?.execute(params![
         person.tenant,
@@ -158,5 +155,5 @@ fn pseudonym(transaction: &Transaction<'_>, person: &Person, missing: Missing) -
         person.id,
         fresh
     ])?;
-    Ok(Some(fresh))
+    Ok(fresh)
 }

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use redis::{
     Client, Pipeline,
     aio::{ConnectionManager, ConnectionManagerConfig},
@@ -27,6 +28,8 @@ pub struct RedisCache {
     key_prefix: String,
     ttl: Duration,
     timeout: Duration,
+    /// The run of the server that was last seen: another one may have come back with an older copy.
+    run: Mutex<Option<String>>,
 }
 
 impl From<redis::RedisError> for CacheError {
@@ -47,13 +50,34 @@ impl RedisCache {
             .set_connection_timeout(Some(timeout))
             .set_response_timeout(Some(timeout));
         let connection = ConnectionManager::new_lazy_with_config(client, settings)?;
-        Ok(Self { connection, key_prefix: config.key_prefix.clone(), ttl: config.ttl.as_std(), timeout })
+        Ok(Self {
+            connection,
+            key_prefix: config.key_prefix.clone(),
+            ttl: config.ttl.as_std(),
+            timeout,
+            run: Mutex::new(None),
+        })
     }
 
     async fn run<T: redis::FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, CacheError> {
         let mut connection = self.connection.clone();
         match tokio::time::timeout(self.timeout * 2, pipeline.query_async(&mut connection)).await {
             Ok(answer) => Ok(answer?),
+            Err(_) => Err(CacheError("no answer in time".to_owned())),
+        }
+    }
+
+    /// What the server calls its present run; `None` where it may not be asked.
+    async fn run_id(&self) -> Result<Option<String>, CacheError> {
+        let mut connection = self.connection.clone();
+        let mut info = redis::cmd("INFO");
+        let answer = tokio::time::timeout(self.timeout * 2, info.arg("server").query_async::<String>(&mut connection));
+        match answer.await {
+            Ok(Ok(text)) => {
+                Ok(text.lines().find_map(|line| line.strip_prefix("run_id:")).map(|id| id.trim().to_owned()))
+            }
+            Ok(Err(error)) if error.code() == Some("NOPERM") => Ok(None),
+            Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(CacheError("no answer in time".to_owned())),
         }
     }
@@ -156,9 +180,19 @@ impl Cache for RedisCache {
     }
 
     async fn revive(&self) -> Result<(), CacheError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("SET").arg(self.epoch_key()).arg(new_epoch()).arg("NX").ignore();
-        self.run::<()>(&pipeline).await
+        let run = self.run_id().await?;
+        let is_another = run.is_some() && self.run.lock().as_ref().is_some_and(|known| Some(known) != run.as_ref());
+        if is_another {
+            self.renew().await?;
+        } else {
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("SET").arg(self.epoch_key()).arg(new_epoch()).arg("NX").ignore();
+            self.run::<()>(&pipeline).await?;
+        }
+        if run.is_some() {
+            *self.run.lock() = run;
+        }
+        Ok(())
     }
 }
 
