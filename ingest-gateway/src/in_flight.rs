@@ -1,4 +1,5 @@
-//! Bounds the bytes held in memory for requests that are not answered yet, and each tenant's part of them.
+//! Bounds the bytes held in memory for requests that are not answered yet, each tenant's part of them, and how many of
+//! its bodies are checked at once.
 //!
 //! A tenant may hold as many bytes as are free: half of all when it is alone, a third when another does the same, and
 //! so on. However many fill their part, the next one to come finds as much room as each of them has. (This is the
@@ -7,6 +8,7 @@
 
 use std::{
     collections::HashMap,
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,6 +17,7 @@ use std::{
 
 use parking_lot::Mutex;
 use prometheus::{IntCounterVec, IntGauge};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What a request takes besides its bytes: its task, its place in queues. Empty ones are not free.
 pub const REQUEST: usize = 4 * 1024;
@@ -31,10 +34,19 @@ struct Budget {
     used: AtomicUsize,
     limit: usize,
     /// By tenant; they are configured, so they are few.
-    held: Mutex<HashMap<Arc<str>, Arc<AtomicUsize>>>,
+    parts: Mutex<HashMap<Arc<str>, Arc<Part>>>,
+    /// How many bodies of a tenant are checked at once.
+    turns: usize,
     gauge: IntGauge,
     /// By what was used up.
     refused: IntCounterVec,
+}
+
+/// What one tenant has under way.
+#[derive(Debug)]
+struct Part {
+    held: AtomicUsize,
+    turns: Arc<Semaphore>,
 }
 
 /// The budget is used up; the request must be refused before it takes memory.
@@ -48,13 +60,14 @@ pub enum Exhausted {
 
 impl InFlight {
     pub fn new(limit: usize, gauge: IntGauge, refused: IntCounterVec) -> Self {
-        Self(Arc::new(Budget { used: AtomicUsize::new(0), limit, held: Mutex::default(), gauge, refused }))
+        let turns = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self(Arc::new(Budget { used: AtomicUsize::new(0), limit, parts: Mutex::default(), turns, gauge, refused }))
     }
 
     /// Room for a request of a tenant, to be grown.
     pub fn reserve(&self, tenant: &Arc<str>) -> Result<Reservation, Exhausted> {
-        let held = self.0.held_by(tenant);
-        let mut reservation = Reservation { budget: self.0.clone(), held, bytes: 0 };
+        let part = self.0.part_of(tenant);
+        let mut reservation = Reservation { budget: self.0.clone(), part, bytes: 0 };
         reservation.grow(REQUEST)?;
         Ok(reservation)
     }
@@ -66,12 +79,13 @@ impl InFlight {
 }
 
 impl Budget {
-    fn held_by(&self, tenant: &Arc<str>) -> Arc<AtomicUsize> {
-        let mut held = self.held.lock();
-        if let Some(held) = held.get(tenant) {
-            return held.clone();
+    fn part_of(&self, tenant: &Arc<str>) -> Arc<Part> {
+        let mut parts = self.parts.lock();
+        if let Some(part) = parts.get(tenant) {
+            return part.clone();
         }
-        held.entry(tenant.clone()).or_default().clone()
+        let part = Part { held: AtomicUsize::new(0), turns: Arc::new(Semaphore::new(self.turns)) };
+        parts.entry(tenant.clone()).or_insert(Arc::new(part)).clone()
     }
 }
 
@@ -79,8 +93,8 @@ impl Budget {
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Budget>,
-    /// By the tenant.
-    held: Arc<AtomicUsize>,
+    /// Of the tenant.
+    part: Arc<Part>,
     bytes: usize,
 }
 
@@ -96,7 +110,7 @@ impl Reservation {
 
     fn take(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let limit = self.budget.limit;
-        let held = self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let held = self.part.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         // The bound on all is kept exactly; that of a tenant as of a moment ago.
         let grown = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(bytes).filter(|total| *total <= limit && held <= limit - *total)
@@ -108,18 +122,25 @@ impl Reservation {
                 Ok(())
             }
             Err(used) => {
-                self.held.fetch_sub(bytes, Ordering::Relaxed);
+                self.part.held.fetch_sub(bytes, Ordering::Relaxed);
                 Err(if used.saturating_add(bytes) > limit { Exhausted::All } else { Exhausted::Share })
             }
         }
     }
 
+    /// Waits for one of the tenant's turns at checking bodies, of which there are as many as processors: threads of a
+    /// tenant that sends many large bodies would leave the others little of their time.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed.
+        self.part.turns.clone().acquire_owned().await.ok()
+    }
+
     /// Says whose the request is, once that is known.
     pub fn assign(&mut self, tenant: &Arc<str>) -> Result<(), Exhausted> {
-        let held = self.budget.held_by(tenant);
-        self.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        let before = held.fetch_add(self.bytes, Ordering::Relaxed);
-        self.held = held;
+        let part = self.budget.part_of(tenant);
+        self.part.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        let before = part.held.fetch_add(self.bytes, Ordering::Relaxed);
+        self.part = part;
         let free = self.budget.limit.saturating_sub(self.budget.used.load(Ordering::Relaxed));
         if before + self.bytes <= free {
             return Ok(());
@@ -140,7 +161,7 @@ impl Exhausted {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.part.held.fetch_sub(self.bytes, Ordering::Relaxed);
         let before = self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
         self.budget.gauge.set((before - self.bytes) as i64);
     }
@@ -148,6 +169,7 @@ impl Drop for Reservation {
 
 #[cfg(test)]
 pub mod tests {
+    use futures::FutureExt;
     use prometheus::Opts;
     use proptest::prelude::*;
 
@@ -192,7 +214,23 @@ pub mod tests {
         let mut unknown = in_flight.reserve_for_unknown().unwrap();
         assert_eq!(unknown.assign(&acme), Ok(()));
         drop((unknown, held));
-        assert!(in_flight.0.held.lock().values().all(|held| held.load(Ordering::Relaxed) == 0));
+        assert!(in_flight.0.parts.lock().values().all(|part| part.held.load(Ordering::Relaxed) == 0));
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_all_turns_takes_none_of_another() {
+        let in_flight = in_flight(64 * KIB);
+        let noisy = in_flight.reserve(&"noisy".into()).unwrap();
+        let turns = in_flight.0.turns;
+        let mut taken = Vec::new();
+        for _ in 0..turns {
+            taken.push(noisy.turn().await.unwrap());
+        }
+        assert!(noisy.turn().now_or_never().is_none(), "{turns} are all");
+        let quiet = in_flight.reserve(&"quiet".into()).unwrap();
+        assert!(quiet.turn().now_or_never().is_some());
+        taken.pop();
+        assert!(noisy.turn().now_or_never().is_some(), "one is free again");
     }
 
     proptest! {

@@ -54,7 +54,7 @@ async fn receive(
             too_many_without_key(seconds)
         })?;
     }
-    not_at_the_door(&gateway, &caller)?;
+    not_at_the_door(&gateway, &caller).await?;
     let door = body::door_of(headers)?;
     let encoding = body::encoding_of(headers)?;
     let limit = gateway.config.limits.body_bytes.as_usize();
@@ -76,14 +76,14 @@ async fn receive(
 }
 
 /// Refuses who was over a limit a moment ago, before anything is read.
-pub fn not_at_the_door(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
-    gateway.limits.at_the_door(&caller.allowance).map_err(|(seconds, is_quota)| {
-        gateway.judge.metrics.rate_limited(&caller.tenant);
-        let (code, message) = deliver::over_the_limit(is_quota);
-        ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, message)
-            .with_hint("send the same events again after Retry-After seconds")
-            .with_retry_after(seconds)
-    })
+async fn not_at_the_door(gateway: &Gateway, caller: &Caller) -> Result<(), ApiError> {
+    let Err((seconds, is_quota)) = gateway.limits.at_the_door(&caller.allowance) else { return Ok(()) };
+    gateway.judge.metrics.rate_limited(&caller.tenant);
+    intake::pause_of_refused().await;
+    let (code, message) = deliver::over_the_limit(is_quota);
+    Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, message)
+        .with_hint("send the same events again after Retry-After seconds")
+        .with_retry_after(seconds))
 }
 
 /// The headers with the key that stands in the query, for senders that cannot set any (`navigator.sendBeacon`). Only

@@ -1,7 +1,10 @@
 //! The way every request with events takes once its body is in, whichever endpoint it came to: undo the encoding, cut the
 //! body into events, find out who sent them, decide about each, publish.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::http::StatusCode;
 use bytes::Bytes;
@@ -38,6 +41,9 @@ pub const SOURCE: &str = "http";
 
 /// Plain bodies up to this size are checked where they were read; a larger one would hold up other connections.
 const SMALL_BODY: usize = 16 * 1024;
+
+/// Less than the second that `Retry-After` says at least.
+pub const PAUSE_OF_REFUSED: Duration = Duration::from_millis(250);
 
 /// A request whose body is in.
 pub struct Intake {
@@ -87,7 +93,17 @@ pub struct Taken {
 /// Carries a request to its end, also when the client goes away and the caller is dropped.
 pub async fn carry(gateway: Gateway, intake: Intake) -> Result<Taken, ApiError> {
     let work = take_in(gateway.clone(), intake);
-    Carried::new(&gateway.tasks, work).await
+    let taken = Carried::new(&gateway.tasks, work).await?;
+    if taken.standing.as_ref().is_some_and(|standing| standing.retry_after.is_some()) {
+        pause_of_refused().await;
+    }
+    Ok(taken)
+}
+
+/// Who is over a limit hears of it after a pause, which costs nothing here: a sender that comes again at once, whatever
+/// `Retry-After` says, would take the processors' time from others.
+pub async fn pause_of_refused() {
+    tokio::time::sleep(PAUSE_OF_REFUSED).await;
 }
 
 async fn take_in(gateway: Gateway, intake: Intake) -> Result<Taken, ApiError> {
@@ -97,8 +113,14 @@ async fn take_in(gateway: Gateway, intake: Intake) -> Result<Taken, ApiError> {
     let prepared = if is_quick && gateway.is_warm.load(Ordering::Relaxed) {
         prepare(&gateway, intake)
     } else {
+        // Who waits for the schema registry takes nobody's turn.
+        let turn = if gateway.is_warm.load(Ordering::Relaxed) { intake.reservation.turn().await } else { None };
         let gateway = gateway.clone();
-        tokio::task::spawn_blocking(move || prepare(&gateway, intake)).await.map_err(|error| {
+        let prepared = move || {
+            let _turn = turn;
+            prepare(&gateway, intake)
+        };
+        tokio::task::spawn_blocking(prepared).await.map_err(|error| {
             tracing::error!(%error, "checking a request failed");
             ApiError::internal()
         })?

@@ -1,6 +1,6 @@
 //! Rate limits, keys that change, and callers from browsers, over HTTP.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use service_kit::config::{KeyScope, RateLimits, TenantsConfig};
 use telemetry_schemas::{audit::AuditEntry, topics};
 
 use super::harness::{Running, Setup, answer, eventually, start_with, track};
-use crate::{AuthMode, TenantsSource, testing};
+use crate::{AuthMode, TenantsSource, http::intake::PAUSE_OF_REFUSED, testing};
 
 fn tenants(change: impl Fn(&mut service_kit::config::TenantConfig)) -> TenantsConfig {
     let changed = testing::tenants();
@@ -54,6 +54,17 @@ async fn over_the_limit_nothing_is_taken_and_the_sender_knows_when_to_come_again
     assert_eq!(gateway.metric("ttf_ratelimit_rejections_total", &["acme"]), 1);
     assert_eq!(gateway.metric("ttf_events_total", &["limited"]), 8);
     assert_eq!(gateway.metric("ttf_events_received_total", &["acme"]), gateway.metric("ttf_events_total", &["acme"]));
+}
+
+#[tokio::test]
+async fn a_refusal_is_answered_after_a_pause() {
+    let gateway = start_with(limited(json!({"events_per_month": 3}))).await;
+    assert_eq!(send_as(&gateway, "acme-secret", 3).await.1, 202);
+    for place in ["once its events are counted", "at the door"] {
+        let started = Instant::now();
+        assert_eq!(send_as(&gateway, "acme-secret", 4).await.1, 429, "{place}");
+        assert!(started.elapsed() >= PAUSE_OF_REFUSED, "{place}");
+    }
 }
 
 #[tokio::test]
