@@ -15,7 +15,7 @@ use telemetry_schemas::{Codec, Millis, topics};
 use crate::{
     checks,
     config::AlerterConfig,
-    delivery::{Delivery, Lines},
+    delivery::{self, Delivery, Lines},
     group::{
         codec::GroupCodec,
         processor::{GroupProcessor, Keeping},
@@ -102,7 +102,10 @@ pub async fn run(config: AlerterConfig, log: Arc<dyn Log>, codec: Codec, kit: &K
         .context("cannot keep alert groups")?;
 
     let lines = Arc::new(Lines::new(&config, &metrics)?);
-    let keep_receipts = Millis(config.forget_after.millis() + config.max_notification_age.millis() + A_DAY.0);
+    let keep_receipts = delivery::Keeping {
+        any: Millis(config.forget_after.millis() + config.max_notification_age.millis() + A_DAY.0),
+        undelivered: Millis(config.keep_history.millis()),
+    };
     let delivery = Delivery { log, wire, messages, routes, lines, metrics, max_age, keep_receipts };
     for (index, receiver) in config.receivers.iter().enumerate() {
         delivery

@@ -10,7 +10,7 @@ mod gate;
 mod line;
 mod progress;
 mod queue;
-mod receipts;
+pub(crate) mod receipts;
 mod sink;
 mod trouble;
 
@@ -24,7 +24,7 @@ use stream_runtime::{
 };
 use telemetry_schemas::{Millis, topics};
 
-pub use self::{line::Lines, sink::DeliverySink};
+pub use self::{line::Lines, receipts::Keeping, sink::DeliverySink};
 use self::{receipts::Receipts, sink::Parts};
 use crate::{config::ReceiverConfig, message::Messages, metrics::AlerterMetrics, route::Routes, wire::Wire};
 
@@ -46,8 +46,7 @@ pub struct Delivery {
     pub lines: Arc<Lines>,
     pub metrics: AlerterMetrics,
     pub max_age: Millis,
-    /// A group that has not been told anything for so long is spoken of no more.
-    pub keep_receipts: Millis,
+    pub keep_receipts: Keeping,
 }
 
 impl Delivery {

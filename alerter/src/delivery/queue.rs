@@ -38,6 +38,8 @@ pub struct Job {
     pub notification: Arc<Notification>,
     /// Tries before this one.
     pub attempts: u32,
+    /// Whether the receiver may have it already.
+    pub perhaps_taken: bool,
 }
 
 struct Pending {
@@ -141,7 +143,7 @@ impl Queue {
 
     /// What need not be told of a group that nobody was told of yet, and whose end waits already: everything up to and
     /// with that end. None of it when the receiver may have any of it, or takes it right now.
-    pub fn needless(&self, at: &TopicPartition, group: &str) -> Vec<Place> {
+    pub fn needless(&self, at: &TopicPartition, group: &str) -> Vec<(Place, Arc<Notification>)> {
         let Some(partition) = self.partitions.get(at) else { return Vec::new() };
         let mut places = Vec::new();
         let mut to_the_end = 0;
@@ -152,7 +154,7 @@ impl Queue {
             if pending.perhaps_taken || pending.stage == Stage::Tried {
                 break;
             }
-            places.push(Place { at: at.clone(), offset: *offset });
+            places.push((Place { at: at.clone(), offset: *offset }, pending.notification.clone()));
             if pending.notification.status == BreachStatus::Resolved {
                 to_the_end = places.len();
             }
@@ -185,6 +187,7 @@ impl Queue {
                         place: Place { at: at.clone(), offset: *offset },
                         notification: pending.notification.clone(),
                         attempts: pending.attempts,
+                        perhaps_taken: pending.perhaps_taken,
                     });
                 }
             }
@@ -337,7 +340,7 @@ mod tests {
         let now = Instant::now();
         let over = |group| Notification { status: BreachStatus::Resolved, ..notification(group) };
         let needless =
-            |queue: &Queue| -> Vec<i64> { queue.needless(&at(), "a").into_iter().map(|place| place.offset).collect() };
+            |queue: &Queue| -> Vec<i64> { queue.needless(&at(), "a").iter().map(|(place, _)| place.offset).collect() };
         let mut queue = queue(&[(10, "a"), (11, "b"), (13, "a")], now);
         assert!(needless(&queue).is_empty(), "it is not over");
         assert!(queue.read(&place(14)));

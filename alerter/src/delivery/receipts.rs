@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use stream_runtime::log::{Isolation, Log, LogError, NewRecord, Position, Publisher, TopicPartition};
+use stream_runtime::log::{Delivery, Isolation, Log, LogError, NewRecord, Position, Publisher, TopicPartition};
 use telemetry_schemas::{EventTime, Millis, topics};
 
 use super::queue::Place;
@@ -25,6 +25,9 @@ const POLL_RECORDS: usize = 1_000;
 /// The form of a receipt that this program writes. One of a later form is refused: read as no receipt, what was told would
 /// be told again.
 const VERSION: u32 = 1;
+
+/// Between the receiver and the group in a receipt's key.
+const SEPARATOR: char = '\u{1f}';
 
 /// The record of a group and a receiver.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,9 +50,29 @@ pub struct Receipt {
     /// told again.
     #[serde(default)]
     pub told: BTreeMap<String, Reference>,
+    /// An alarm was given up and nobody was told of the group: nothing is said about it until the next alarm.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unheard: bool,
+    /// What was not delivered, the latest last: for those who ask why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undelivered: Vec<Undelivered>,
     /// When this was written, in milliseconds.
     #[serde(default)]
     pub written_at: i64,
+}
+
+/// A notification that was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undelivered {
+    /// When it was given up, in milliseconds.
+    pub at: i64,
+    /// Why it was to be told: the reason of the decision.
+    pub decision: String,
+    /// What became of it, as it is counted.
+    pub outcome: String,
+    /// What the receiver said; empty where the outcome says all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
 }
 
 fn nowhere() -> i64 {
@@ -69,22 +92,41 @@ impl Receipt {
         self.trying = None;
     }
 
+    /// Whether an alarm was given up, and nobody has heard of the group.
+    pub fn is_unheard(&self) -> bool {
+        self.unheard && self.told.is_empty()
+    }
+
+    /// Notes that a notification is not delivered.
+    pub fn gave_up(&mut self, entry: Undelivered) {
+        if self.undelivered.len() >= MAX_UNDELIVERED {
+            self.undelivered.remove(0);
+        }
+        let detail = crate::message::clip(&entry.detail, MAX_DETAIL);
+        self.undelivered.push(Undelivered { detail, ..entry });
+    }
+
     /// Nobody waits for the group's end.
     fn is_over(&self) -> bool {
-        self.told.is_empty() && self.trying.is_none()
+        self.told.is_empty() && self.trying.is_none() && !self.unheard
     }
 }
 
+/// Entries of what was not delivered that are kept; the oldest go first.
+const MAX_UNDELIVERED: usize = 5;
+/// Characters of what a receiver said.
+const MAX_DETAIL: usize = 300;
+
 /// What a record holds.
 #[derive(Debug, PartialEq, Eq)]
-enum Read {
+pub enum Read {
     Receipt(Receipt),
     /// Of a later form, with its version.
     Newer(u32),
     Nothing,
 }
 
-fn read(value: &[u8]) -> Read {
+pub fn read(value: &[u8]) -> Read {
     /// What every form has.
     #[derive(Deserialize)]
     struct Form {
@@ -104,16 +146,24 @@ pub struct Receipts {
     log: Arc<dyn Log>,
     publisher: Arc<dyn Publisher>,
     by_group: Mutex<HashMap<String, Receipt>>,
+    keeping: Keeping,
+}
+
+/// How long receipts are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keeping {
     /// What has not changed for longer than this is of a group nobody speaks of any more.
-    keep: Millis,
+    pub any: Millis,
+    /// What was not delivered is shown for so long after a group's end.
+    pub undelivered: Millis,
 }
 
 impl Receipts {
     /// # Errors
     /// When the log has no producer for us.
-    pub fn new(receiver: &str, log: Arc<dyn Log>, keep: Millis) -> Result<Self, LogError> {
+    pub fn new(receiver: &str, log: Arc<dyn Log>, keeping: Keeping) -> Result<Self, LogError> {
         let publisher = log.publisher()?;
-        Ok(Self { receiver: receiver.to_owned(), log, publisher, by_group: Mutex::default(), keep })
+        Ok(Self { receiver: receiver.to_owned(), log, publisher, by_group: Mutex::default(), keeping })
     }
 
     /// Reads what is there of this receiver, in place of what was known. Blocks.
@@ -151,7 +201,7 @@ impl Receipts {
                 )));
             }
         }
-        found.retain(|_, receipt| now.since(EventTime(receipt.written_at)) <= self.keep);
+        found.retain(|_, receipt| now.since(EventTime(receipt.written_at)) <= self.keeping.any);
         *self.by_group.lock() = found;
         Ok(())
     }
@@ -173,12 +223,23 @@ impl Receipts {
 
     /// Writes a receipt; done when it is durable.
     pub async fn write(&self, group: &str, receipt: Receipt, now: EventTime) -> Result<(), LogError> {
+        self.publish(group, receipt, now)?.await.map(drop)
+    }
+
+    fn publish(&self, group: &str, receipt: Receipt, now: EventTime) -> Result<Delivery, LogError> {
         let receipt = Receipt { version: VERSION, written_at: now.0, ..receipt };
         // A receipt is plain data: it can always be written down.
         let value = serde_json::to_vec(&receipt).unwrap_or_default();
         self.by_group.lock().insert(group.to_owned(), receipt);
         let record = NewRecord::new(topics::ALERT_DELIVERIES, self.key(group), value).with_timestamp(now.0);
-        self.publisher.publish(record)?.await.map(drop)
+        self.publisher.publish(record)
+    }
+
+    /// Notes what is not delivered without having been tried. Nothing rests on it, so nobody waits for it.
+    pub fn note(&self, group: &str, entry: Undelivered, now: EventTime) {
+        let mut receipt = self.get(group).unwrap_or_default();
+        receipt.gave_up(entry);
+        drop(self.publish(group, receipt, now));
     }
 
     /// Forgets groups whose end was told, and told so long ago that `settled` says it is committed; and those nobody
@@ -187,7 +248,8 @@ impl Receipts {
         let mut over = Vec::new();
         self.by_group.lock().retain(|group, receipt| {
             let age = now.since(EventTime(receipt.written_at));
-            let is_over = (receipt.is_over() && settled(receipt)) || age > self.keep;
+            let is_shown = !receipt.undelivered.is_empty() && age <= self.keeping.undelivered;
+            let is_over = (receipt.is_over() && !is_shown && settled(receipt)) || age > self.keeping.any;
             if is_over {
                 over.push(group.clone());
             }
@@ -204,8 +266,33 @@ impl Receipts {
     }
 
     fn key(&self, group: &str) -> String {
-        format!("{}\u{1f}{group}", self.receiver)
+        format!("{}{SEPARATOR}{group}", self.receiver)
     }
+}
+
+/// An alarm and its end, of which nobody was told.
+pub const RESOLVED_BEFORE_DELIVERED: &str = "resolved_before_delivered";
+/// Who has taken what nobody was told of.
+pub const NOTHING_TO_ACKNOWLEDGE: &str = "nothing_to_acknowledge";
+/// It was refused for good, or cannot be put into words.
+pub const FAILED: &str = "failed";
+/// It was too old to be told when the receiver could be told.
+pub const EXPIRED: &str = "expired";
+
+/// What an outcome means, for those who ask why.
+pub fn meaning(outcome: &str) -> &'static str {
+    match outcome {
+        RESOLVED_BEFORE_DELIVERED => "not sent: it was over before the receiver had heard of it",
+        NOTHING_TO_ACKNOWLEDGE => "not sent: the receiver never got the alarm that somebody has taken",
+        FAILED => "given up: the receiver refused it; the next alarm is sent all the same",
+        EXPIRED => "given up: it was older than max_notification_age when the receiver could be told",
+        _ => "",
+    }
+}
+
+/// The receiver and the group a receipt is of.
+pub fn of(key: &[u8]) -> Option<(&str, &str)> {
+    std::str::from_utf8(key).ok()?.split_once(SEPARATOR)
 }
 
 #[cfg(test)]
@@ -215,11 +302,12 @@ mod tests {
     use super::*;
 
     const NOW: EventTime = EventTime(1_000_000);
+    const KEEPING: Keeping = Keeping { any: Millis::from_minutes(60), undelivered: Millis::from_minutes(10) };
 
     fn receipts() -> (Arc<dyn Log>, Receipts) {
         let log: Arc<dyn Log> = Arc::new(EmbeddedLog::in_memory());
         log.create_topics(&[TopicSpec::new(topics::ALERT_DELIVERIES, 2)], CALL).unwrap();
-        let receipts = Receipts::new("pager", log.clone(), Millis::from_minutes(60)).unwrap();
+        let receipts = Receipts::new("pager", log.clone(), KEEPING).unwrap();
         (log, receipts)
     }
 
@@ -252,6 +340,33 @@ mod tests {
         let refused = receipts.load(NOW).unwrap_err();
         assert!(!refused.is_retriable(), "{refused}");
         assert!(refused.to_string().contains("version 2") && refused.to_string().contains("offset 0"), "{refused}");
+    }
+
+    /// However long it takes until its end comes: that is not told either.
+    #[tokio::test]
+    async fn an_alarm_nobody_heard_is_remembered_until_its_end_and_shown_after_it() {
+        let (_log, receipts) = receipts();
+        let entry = |outcome: &str| Undelivered {
+            at: NOW.0,
+            decision: "first_notification".to_owned(),
+            outcome: outcome.to_owned(),
+            detail: "x".repeat(1_000),
+        };
+        let mut receipt = Receipt { unheard: true, ..Receipt::default() };
+        for _ in 0..10 {
+            receipt.gave_up(entry("failed"));
+        }
+        receipts.write("g", receipt.clone(), NOW).await.unwrap();
+        receipts.note("h", entry("resolved_before_delivered"), NOW);
+        receipts.tidy(NOW.plus(Millis::from_minutes(9)), |_| true);
+        assert!(receipts.get("g").is_some_and(|receipt| receipt.is_unheard()) && receipts.get("h").is_some());
+        receipts.tidy(NOW.plus(Millis::from_minutes(11)), |_| true);
+        let kept = receipts.get("g").expect("its end has not come");
+        assert!(kept.is_unheard() && receipts.get("h").is_none());
+        assert_eq!((kept.undelivered.len(), kept.undelivered[0].detail.chars().count()), (5, 300), "it is bounded");
+        receipts.write("g", Receipt { unheard: false, undelivered: Vec::new(), ..receipt }, NOW).await.unwrap();
+        receipts.tidy(NOW, |_| true);
+        assert_eq!(receipts.get("g"), None);
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use super::{
     line::{Line, Lines},
     progress::Progress,
     queue::{Job, Place, Queue},
-    receipts::Receipts,
+    receipts::{RESOLVED_BEFORE_DELIVERED, Receipts, Undelivered},
 };
 use crate::{group::codec::HEADER_RECEIVER, message::Messages, metrics::AlerterMetrics, route::Routes, wire::Wire};
 
@@ -150,14 +150,14 @@ impl DeliverySink {
         if was_told {
             return;
         }
-        for place in self.queue.needless(at, group) {
-            tracing::info!(
-                receiver = self.name(),
-                group,
-                reason = "resolved_before_delivered",
-                "a notification is not delivered"
-            );
-            self.count("resolved_before_delivered");
+        let now = EventTime(service_kit::clock::now_ms());
+        for (place, notification) in self.queue.needless(at, group) {
+            let outcome = RESOLVED_BEFORE_DELIVERED;
+            tracing::info!(receiver = self.name(), group, reason = outcome, "a notification is not delivered");
+            self.count(outcome);
+            let decision = notification.reason.clone();
+            let entry = Undelivered { at: now.0, decision, outcome: outcome.to_owned(), detail: String::new() };
+            self.parts.receipts.note(group, entry, now);
             self.queue.settle(&place);
         }
     }

@@ -1,4 +1,4 @@
-//! Reads what the alerter keeps, from its changelog.
+//! Reads what the alerter keeps: groups and silences from its changelog, and what receivers have heard.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,10 @@ use stream_runtime::log::{Isolation, LogError, Position, TopicPartition};
 use telemetry_schemas::{alert::AlertState, topics};
 
 use super::{Desk, DeskError, TIMEOUT};
-use crate::group::processor::Kind;
+use crate::{
+    delivery::receipts::{self, Read, Receipt},
+    group::processor::Kind,
+};
 
 const POLL: Duration = Duration::from_millis(200);
 /// A changelog of a million states is read in seconds.
@@ -22,40 +25,17 @@ impl Desk {
     /// When the log does not answer.
     pub fn read(&self, tenant: Option<&str>) -> Result<BTreeMap<String, AlertState>, DeskError> {
         let mut kept: BTreeMap<String, bytes::Bytes> = BTreeMap::new();
-        let found = self.log.topics(Some(&[topics::ALERT_STATE]), TIMEOUT)?;
-        let partitions = found.first().map_or(0, |topic| topic.partitions);
-        let mut ends = BTreeMap::new();
-        for partition in 0..partitions {
-            let at = TopicPartition::new(topics::ALERT_STATE, partition);
-            let end = self.log.end_offset(&at, Isolation::ReadCommitted, TIMEOUT)?;
-            if end > self.log.start_offset(&at, TIMEOUT)? {
-                ends.insert(at, end);
-            }
-        }
-        if ends.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let mut reader = self.log.reader(Isolation::ReadCommitted)?;
-        let from: Vec<_> = ends.keys().map(|at| (at.clone(), Position::Beginning)).collect();
-        reader.assign(&from)?;
-        let deadline = Instant::now() + PATIENCE;
-        while !ends.is_empty() {
-            if Instant::now() > deadline {
-                return Err(LogError::Unavailable("reading the alert states".to_owned()).into());
-            }
-            reader.poll(1_000, POLL, &mut |record| {
-                let Some(key) = record.key.and_then(|key| std::str::from_utf8(key).ok()) else { return };
-                match record.value {
-                    Some(value) => {
-                        kept.insert(key.to_owned(), bytes::Bytes::copy_from_slice(value));
-                    }
-                    None => {
-                        kept.remove(key);
-                    }
+        self.scan(topics::ALERT_STATE, &mut |key, value| {
+            let Ok(key) = std::str::from_utf8(key) else { return };
+            match value {
+                Some(value) => {
+                    kept.insert(key.to_owned(), bytes::Bytes::copy_from_slice(value));
                 }
-            })?;
-            ends.retain(|at, end| reader.position(at).is_none_or(|position| position < *end));
-        }
+                None => {
+                    kept.remove(key);
+                }
+            }
+        })?;
         let is_shown = |key: &str| matches!(Kind::of(key), Kind::Group | Kind::Silence) && !key.starts_with('\0');
         let mut states = BTreeMap::new();
         for (key, value) in kept.into_iter().filter(|(key, _)| is_shown(key)) {
@@ -68,6 +48,55 @@ impl Desk {
             }
         }
         Ok(states)
+    }
+
+    /// What each receiver has heard of a group, by name. Blocks.
+    ///
+    /// # Errors
+    /// When the log does not answer.
+    pub fn receipts(&self, group_key: &str) -> Result<BTreeMap<String, Receipt>, DeskError> {
+        let mut found = BTreeMap::new();
+        self.scan(topics::ALERT_DELIVERIES, &mut |key, value| {
+            let Some((receiver, _)) = receipts::of(key).filter(|(_, group)| *group == group_key) else { return };
+            match value.map(receipts::read) {
+                Some(Read::Receipt(receipt)) => {
+                    found.insert(receiver.to_owned(), receipt);
+                }
+                _ => {
+                    found.remove(receiver);
+                }
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Reads a compacted topic to its end.
+    fn scan(&self, topic: &str, keep: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> Result<(), DeskError> {
+        let found = self.log.topics(Some(&[topic]), TIMEOUT)?;
+        let partitions = found.first().map_or(0, |topic| topic.partitions);
+        let mut ends = BTreeMap::new();
+        for partition in 0..partitions {
+            let at = TopicPartition::new(topic, partition);
+            let end = self.log.end_offset(&at, Isolation::ReadCommitted, TIMEOUT)?;
+            if end > self.log.start_offset(&at, TIMEOUT)? {
+                ends.insert(at, end);
+            }
+        }
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let mut reader = self.log.reader(Isolation::ReadCommitted)?;
+        let from: Vec<_> = ends.keys().map(|at| (at.clone(), Position::Beginning)).collect();
+        reader.assign(&from)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !ends.is_empty() {
+            if Instant::now() > deadline {
+                return Err(LogError::Unavailable(format!("reading {topic}")).into());
+            }
+            reader.poll(1_000, POLL, &mut |record| keep(record.key.unwrap_or_default(), record.value))?;
+            ends.retain(|at, end| reader.position(at).is_none_or(|position| position < *end));
+        }
+        Ok(())
     }
 
     /// The group of this id: its key, the hash at the key's end, or the beginning of that hash. Blocks.

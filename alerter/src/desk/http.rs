@@ -199,7 +199,9 @@ async fn why(State(desk): Shared, Extension(operator): Extension<Operator>, id: 
     let shown = blocking(move || {
         let group = desk.find(Some(&operator.tenant), &id)?;
         let mutes = mutes_of(&desk, &desk.read(Some(&operator.tenant))?);
-        Ok(view::why(&group, &desk.routes, &desk.naming, &mutes, now()))
+        let mut why = view::why(&group, &desk.routes, &desk.naming, &mutes, now());
+        why["deliveries"] = view::deliveries(&desk.receipts(&group.group_key)?);
+        Ok(why)
     });
     Ok((StatusCode::OK, Json(shown.await?)))
 }

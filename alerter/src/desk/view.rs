@@ -1,12 +1,13 @@
 //! What is kept, as operators see it: JSON with users named as messages name them. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use telemetry_schemas::{BreachStatus, EventTime, TtfBreach, alert::AlertState};
 
 use crate::{
     config::Matcher,
+    delivery::receipts::{self, Receipt, Undelivered},
     group::{
         decide::{self, Reason},
         state,
@@ -132,6 +133,25 @@ pub fn why(group: &AlertState, routes: &Routes, naming: &Naming, mutes: &Mutes, 
         });
     }
     why
+}
+
+/// What each receiver has heard of a group, and what it was not told.
+pub fn deliveries(receipts: &BTreeMap<String, Receipt>) -> Value {
+    let undelivered = |entry: &Undelivered| {
+        json!({
+            "at": EventTime(entry.at).to_rfc3339(), "decision": entry.decision, "outcome": entry.outcome,
+            "meaning": receipts::meaning(&entry.outcome), "detail": entry.detail,
+        })
+    };
+    let delivery = |(receiver, receipt): (&String, &Receipt)| {
+        json!({
+            "receiver": receiver,
+            "heard_by": receipt.told.keys().collect::<Vec<_>>(),
+            "is_being_tried": receipt.trying.is_some(),
+            "undelivered": receipt.undelivered.iter().map(undelivered).collect::<Vec<_>>(),
+        })
+    };
+    receipts.iter().map(delivery).collect()
 }
 
 /// A silence.

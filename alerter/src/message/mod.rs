@@ -24,6 +24,7 @@ pub use self::{
 };
 use crate::{
     config::{AlerterConfig, UserIds},
+    group::decide::Reason,
     route::{self, Labels, Routes},
 };
 
@@ -54,6 +55,13 @@ pub struct Message {
     pub email: EmailTexts,
     /// Whether people can acknowledge or silence it: it is about an alert group.
     pub is_actionable: bool,
+}
+
+impl Message {
+    /// Whether it sums up what was found too late to be told: it is over before anybody hears of it.
+    pub fn is_summary(&self) -> bool {
+        self.reason == Reason::CaughtUp.as_str()
+    }
 }
 
 /// One breach.

@@ -114,6 +114,60 @@ async fn the_end_is_told_to_all_who_heard_the_beginning() {
     running.stop().await;
 }
 
+/// Of two who heard the beginning one does not take the end for a while: the other hears it once all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_one_of_two_does_not_take_yet_is_not_told_to_the_other_again() {
+    let (first, second) = (FakeReceiver::start().await, FakeReceiver::start().await);
+    first.answer_always(Some(Answer::Status(403)));
+    let installation = Installation::new();
+    // Whose name comes first is told first.
+    let section = section(&first, &second).replace("second", "another");
+    let running = installation.start(&section).await;
+    installation.publish(breach("u-1", Warning)).await;
+    eventually("the other is told", || alarms(&second).len() == 1).await;
+    first.answer_always(None);
+    let mut told = 1;
+    while alarms(&first).is_empty() {
+        installation.publish(breach(&format!("v-{told}"), Warning)).await;
+        told += 1;
+        eventually("somebody is told", || alarms(&first).len() + alarms(&second).len() == told).await;
+    }
+    installation.publish(breach("u-1", Critical)).await;
+    eventually("the first one is told, too", || alarms(&first).iter().any(|hit| hit.user() == "u-1")).await;
+    eventually("it is recorded", || outcome(&running, "delivered") == 2).await;
+
+    first.answer([Answer::Status(500), Answer::Drop, Answer::Status(500)]);
+    for level in [Warning, Critical] {
+        installation.publish(resolved("u-1", level)).await;
+    }
+    let ends = |fake: &FakeReceiver| alarms(fake).iter().filter(|hit| hit.status() == "resolved").count();
+    eventually("both hear the end", || ends(&first) == 1).await;
+    assert_eq!(ends(&second), 1, "and each once");
+    running.stop().await;
+}
+
+/// A dead receiver is no better because somebody else has heard something in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_only_the_fallback_hears_is_no_sign_that_the_dead_one_works() {
+    let (first, second) = (FakeReceiver::start().await, FakeReceiver::start().await);
+    first.answer_always(Some(Answer::Status(403)));
+    let installation = Installation::new();
+    let running = installation.start(&section(&first, &second)).await;
+    for user in ["u-1", "u-2", "u-3", "u-4"] {
+        installation.publish(breach(user, Warning)).await;
+    }
+    eventually("the other is told", || alarms(&second).len() == 4 && internal(&second).len() == 1).await;
+    for (index, user) in ["u-1", "u-2", "u-3", "u-4"].into_iter().enumerate() {
+        // The pause between two tries is over, so that the end may be the next try.
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        installation.publish(resolved(user, Warning)).await;
+        eventually("it hears the end", || alarms(&second).len() == 5 + index).await;
+    }
+    assert_eq!(internal(&second).len(), 1, "nobody says that it works again");
+    assert_eq!(running.metric(r#"ttf_alert_receiver_up{receiver="first"}"#), Some(0.0));
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_fallback_notifications_wait_for_the_dead_receiver() {
     let (first, second) = (FakeReceiver::start().await, FakeReceiver::start().await);

@@ -2,6 +2,7 @@
 
 mod checks;
 mod fallback;
+mod faults;
 mod flood;
 mod installation;
 mod pipeline;
@@ -9,3 +10,4 @@ mod providers;
 mod receiver;
 pub mod strict;
 mod troubles;
+mod unheard;

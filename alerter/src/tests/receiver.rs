@@ -97,6 +97,7 @@ impl FakeReceiver {
             .route("/api/chat.postMessage", post(slack_post))
             .route("/api/chat.update", post(slack_update))
             .route("/v2/enqueue", post(pagerduty))
+            .route("/v2/change/enqueue", post(pagerduty_change))
             .route("/am/api/v2/alerts", post(alertmanager))
             .with_state(fake.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -244,6 +245,14 @@ async fn pagerduty(State(fake): State<FakeReceiver>, headers: HeaderMap, raw: By
     }
     let said = json!({"status": "success", "message": "Event processed", "dedup_key": key});
     (StatusCode::ACCEPTED, Json(said)).into_response()
+}
+
+async fn pagerduty_change(State(fake): State<FakeReceiver>, headers: HeaderMap, raw: Bytes) -> Response {
+    match fake.take(&headers, raw, strict::pagerduty_change) {
+        None => (StatusCode::ACCEPTED, Json(json!({"status": "success", "message": "Change event processed"})))
+            .into_response(),
+        Some(answer) => give(answer).await,
+    }
 }
 
 async fn alertmanager(State(fake): State<FakeReceiver>, headers: HeaderMap, raw: Bytes) -> Response {

@@ -156,6 +156,25 @@ pub fn pagerduty(body: &Value) {
     }
 }
 
+/// A change event: <https://developer.pagerduty.com/docs/send-change-event>.
+pub fn pagerduty_change(body: &Value) {
+    let top = object(body);
+    assert!(
+        top.keys().all(|key| ["routing_key", "payload", "links", "images"].contains(&key.as_str())),
+        "{:?}",
+        top.keys()
+    );
+    assert_eq!(text(&top["routing_key"]).len(), 32, "an integration key has 32 characters");
+    let payload = object(&top["payload"]);
+    let known = ["summary", "source", "timestamp", "custom_details"];
+    assert!(payload.keys().all(|key| known.contains(&key.as_str())), "{:?}", payload.keys());
+    limited(&payload["summary"], 1_024);
+    EventTime::parse(text(&payload["timestamp"])).expect("ISO 8601");
+    for link in top.get("links").and_then(Value::as_array).into_iter().flatten() {
+        assert!(text(&link["href"]).starts_with("http") && !text(&link["text"]).is_empty());
+    }
+}
+
 /// `POST /api/v2/alerts` of Alertmanager.
 pub fn alertmanager_alerts(body: &Value) {
     let alerts = body.as_array().expect("a list");

@@ -109,6 +109,33 @@ pub fn why(answer: &Value) -> Vec<String> {
         let (at, reason) = (text(&decided["at"]), text(&decided["reason"]));
         lines.push(format!("  {at}  {reason}{told}{times}: {}{detail}", text(&decided["meaning"])));
     }
+    let deliveries: Vec<_> = each(&answer["deliveries"]).collect();
+    if !deliveries.is_empty() {
+        lines.push("what receivers have heard".to_owned());
+    }
+    lines.extend(deliveries.into_iter().flat_map(delivery));
+    lines
+}
+
+/// What one receiver has heard, and what it was not told.
+fn delivery(answer: &Value) -> Vec<String> {
+    let heard: Vec<_> = each(&answer["heard_by"]).map(text).collect();
+    let receiver = text(&answer["receiver"]);
+    let mut said = match (heard.is_empty(), heard == [receiver.clone()]) {
+        (true, _) => "has not heard of it, or has heard its end".to_owned(),
+        (_, true) => "has heard of it".to_owned(),
+        _ => format!("heard by {}", heard.join(", ")),
+    };
+    if answer["is_being_tried"] == true {
+        said.push_str("; is being told");
+    }
+    let mut lines = vec![format!("  {receiver}: {said}")];
+    lines.extend(each(&answer["undelivered"]).map(|entry| {
+        let detail = entry["detail"].as_str().filter(|detail| !detail.is_empty());
+        let detail = detail.map_or(String::new(), |detail| format!(" [{detail}]"));
+        let (at, decision, outcome) = (text(&entry["at"]), text(&entry["decision"]), text(&entry["outcome"]));
+        format!("    {at}  {decision}  {outcome}: {}{detail}", text(&entry["meaning"]))
+    }));
     lines
 }
 
@@ -153,6 +180,25 @@ mod tests {
         assert!(text.contains("t1  first_notification -> log: told"), "{text}");
         assert!(text.contains("t2  silenced (7 times until t9): not told [by ada]"), "{text}");
         assert!(text.contains("taken by     ada"), "{text}");
+    }
+
+    #[test]
+    fn why_tells_what_each_receiver_has_heard_and_what_was_not_delivered() {
+        let answer = json!({
+            "id": "3d1f", "decisions": [],
+            "deliveries": [
+                { "receiver": "pager", "heard_by": [], "is_being_tried": false, "undelivered": [
+                    { "at": "t1", "decision": "first_notification", "outcome": "failed", "meaning": "given up", "detail": "answered 400" },
+                ] },
+                { "receiver": "team", "heard_by": ["team"], "is_being_tried": true, "undelivered": [] },
+                { "receiver": "lead", "heard_by": ["mail"], "is_being_tried": false, "undelivered": [] },
+            ],
+        });
+        let text = why(&answer).join("\n");
+        assert!(text.contains("  pager: has not heard of it, or has heard its end\n"), "{text}");
+        assert!(text.contains("    t1  first_notification  failed: given up [answered 400]"), "{text}");
+        assert!(text.contains("  team: has heard of it; is being told"), "{text}");
+        assert!(text.contains("  lead: heard by mail"), "{text}");
     }
 
     #[test]

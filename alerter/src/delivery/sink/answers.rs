@@ -13,6 +13,7 @@ use super::{
         attempt::{Finished, Outcome},
         line::Line,
         queue::{Job, backoff},
+        receipts::{EXPIRED, FAILED},
         trouble::Confession,
     },
     DeliverySink,
@@ -20,13 +21,21 @@ use super::{
 use crate::receivers::DeliveryError;
 
 impl DeliverySink {
-    pub(super) fn finish(&mut self, Finished { job, line, outcome }: Finished) {
+    pub(super) fn finish(&mut self, Finished { job, line, reached, outcome }: Finished) {
         let name = self.name().to_owned();
+        for reached in &reached {
+            self.works(reached);
+        }
+        let has_failed = matches!(&outcome, Outcome::Failed(by, _) if by.name == line.name);
+        if !has_failed && reached.iter().all(|reached| reached.name != line.name) {
+            // It was not asked: only others had heard the beginning, or nobody had.
+            line.gate.lock().give_back(Instant::now());
+        }
         let (group, id) = (&job.notification.group_key, &job.notification.notification_id);
         match outcome {
             Outcome::Delivered => {
-                self.works(&line);
-                self.count(if line.name == name { "delivered" } else { "fallback" });
+                let is_own = reached.iter().any(|reached| reached.name == name);
+                self.count(if is_own { "delivered" } else { "fallback" });
                 let delay = EventTime(service_kit::clock::now_ms()).since(job.notification.created_at);
                 self.parts.metrics.delay.with_label_values(&[&name]).observe(delay.0.max(0) as f64 / 1_000.0);
                 tracing::debug!(
@@ -37,26 +46,18 @@ impl DeliverySink {
                     "a notification was delivered"
                 );
             }
-            Outcome::Needless => {
-                line.gate.lock().give_back(Instant::now());
-                tracing::info!(
-                    receiver = name,
-                    group,
-                    notification = id,
-                    reason = "resolved_before_delivered",
-                    "a notification is not delivered"
-                );
-                self.count("resolved_before_delivered");
+            Outcome::Needless(reason) => {
+                tracing::info!(receiver = name, group, notification = id, reason, "a notification is not delivered");
+                self.count(reason);
             }
             Outcome::Expired => {
-                line.gate.lock().give_back(Instant::now());
                 tracing::error!(
                     receiver = name,
                     group,
                     notification = id,
                     "a notification was too old to be delivered"
                 );
-                self.count("expired");
+                self.count(EXPIRED);
             }
             Outcome::Failed(by, DeliveryError::Refused { why }) => {
                 self.works(&by);
@@ -68,7 +69,7 @@ impl DeliverySink {
                     why,
                     "a notification was refused"
                 );
-                self.count("failed");
+                self.count(FAILED);
                 self.parts.health.degraded(format!("the last notification was refused: {why}"));
             }
             Outcome::Failed(by, DeliveryError::Retry { why, after, perhaps_taken }) => {

@@ -57,17 +57,22 @@ impl Alertmanager {
     }
 }
 
+/// A summary of what is over fires there for so long: of what is over when it comes, Alertmanager tells nobody.
+const SUMMARY_FIRES_FOR: Millis = Millis(3_600_000);
+
 /// Alertmanager ends an alert that has no end of its own and is not sent again after minutes; ours are told once, so
 /// each says how long it holds.
 fn postable<'a>(message: &'a Message, alert: &'a Alert, firing_for: Duration) -> PostableAlert<'a> {
+    let is_summary = message.is_summary();
     let ends_at = match alert.status {
+        _ if is_summary => message.created_at.plus(SUMMARY_FIRES_FOR),
         BreachStatus::Resolved => alert.detected_at.max(alert.due_at),
         _ => message.created_at.plus(Millis(i64::try_from(firing_for.as_millis()).unwrap_or(i64::MAX))),
     };
     PostableAlert {
         labels: &alert.labels,
         annotations: &alert.annotations,
-        starts_at: alert.due_at.to_rfc3339(),
+        starts_at: if is_summary { message.created_at } else { alert.due_at }.to_rfc3339(),
         ends_at: ends_at.to_rfc3339(),
         generator_url: alert.annotations.get("journey_url").map(String::as_str).or(message.external_url.as_deref()),
     }

@@ -89,6 +89,23 @@ fn with_alerts(message: &Message, routing_key: &str, shown: usize) -> Value {
     event
 }
 
+/// What is over before anybody is told of it is no incident: a change event, which is shown beside incidents and wakes
+/// nobody (<https://developer.pagerduty.com/docs/send-change-event>).
+pub fn change(message: &Message, routing_key: &str) -> Value {
+    let alert = message.alerts.first();
+    let summary = alert.and_then(|alert| alert.annotations.get("summary")).unwrap_or(&message.line);
+    let mut event = json!({"routing_key": routing_key, "payload": {
+        "summary": clip(summary, MAX_SUMMARY),
+        "source": clip(&format!("ttf/{}/{}", message.tenant, message.journey), MAX_SUMMARY),
+        "timestamp": message.created_at.to_rfc3339(),
+        "custom_details": {"labels": alert.map(|alert| &alert.labels), "annotations": alert.map(|alert| &alert.annotations)},
+    }});
+    if let Some(url) = message.external_url.as_deref().filter(|href| href.starts_with("http")) {
+        event["links"] = json!([{"href": url, "text": "TTF"}]);
+    }
+    event
+}
+
 /// The group's key; where that is too long, a hash of it.
 fn dedup_key(message: &Message) -> String {
     let key = &message.group_key;
