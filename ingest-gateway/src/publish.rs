@@ -95,3 +95,56 @@ fn refused(error: &LogError) -> Unacknowledged {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Does with a record what its value says.
+    struct ByValue;
+
+    impl Publisher for ByValue {
+        fn publish(&self, record: NewRecord) -> Result<Delivery, LogError> {
+            let away = move || LogError::Unavailable("away".to_owned());
+            match record.value.as_deref() {
+                Some(b"full") => Err(LogError::QueueFull),
+                Some(b"away") => Ok(Box::pin(std::future::ready(Err(away())))),
+                Some(b"never") => Ok(Box::pin(std::future::pending())),
+                Some(b"later") => {
+                    let (sender, receiver) = oneshot::channel();
+                    tokio::spawn(async { sender.send(()) });
+                    Ok(Box::pin(async move { receiver.await.map(|()| (0, 0)).map_err(|_| away()) }))
+                }
+                _ => Ok(Box::pin(std::future::ready(Ok((0, 0))))),
+            }
+        }
+
+        fn flush(&self, _: Duration) -> Result<(), LogError> {
+            Ok(())
+        }
+    }
+
+    async fn fates(values: &[&'static str], ack_timeout: Duration) -> Vec<Result<(), Unacknowledged>> {
+        let records = values.iter().map(|value| NewRecord {
+            topic: "t".into(),
+            partition: None,
+            key: None,
+            value: Some(Bytes::from_static(value.as_bytes())),
+            headers: Vec::new(),
+            timestamp_ms: None,
+        });
+        Outlet::new(Arc::new(ByValue), ack_timeout).publish(records.collect(), ()).await
+    }
+
+    #[tokio::test]
+    async fn every_record_has_its_own_fate_in_the_order_they_came() {
+        use Unacknowledged::{Overloaded, TimedOut, Unavailable};
+        let told = fates(&["", "full", "away", "later"], Duration::from_secs(60)).await;
+        assert_eq!(told, [Ok(()), Err(Overloaded), Err(Unavailable), Ok(())]);
+        let told = fates(&["later", "never", "", "never", "away"], Duration::from_millis(50)).await;
+        assert_eq!(told, [Ok(()), Err(TimedOut), Ok(()), Err(TimedOut), Err(Unavailable)]);
+    }
+}
