@@ -45,7 +45,7 @@ enum Fault {
 struct Door {
     server: String,
     client: reqwest::Client,
-    /// What happens to every n-th put.
+    /// What happens to every n-th put (or post).
     fault: Mutex<(Fault, u64)>,
     puts: AtomicU64,
     faults: AtomicU64,
@@ -78,7 +78,8 @@ impl Door {
 
     fn fault_of(&self, request: &Request) -> Fault {
         let (fault, every) = *self.fault.lock();
-        let is_put = request.method() == Method::PUT;
+        // What ends an upload in parts is a post.
+        let is_put = [Method::PUT, Method::POST].contains(request.method());
         let hits = match fault {
             Fault::BucketGone => true,
             _ => is_put && self.puts.fetch_add(1, Ordering::Relaxed).is_multiple_of(every),
@@ -129,7 +130,7 @@ fn open(endpoint: &str, prefix: &str) -> Store {
     let config = serde_json::json!({
         "kind": "s3", "bucket": "ttf-test", "region": "us-east-1", "endpoint": endpoint,
         "access_key": variable("TTF_TEST_S3_ACCESS_KEY"), "secret_key": variable("TTF_TEST_S3_SECRET_KEY"),
-        "allow_http": true, "prefix": prefix, "retry_timeout": "1s",
+        "allow_http": true, "prefix": prefix, "retry_timeout": "1s", "part_size": "5MiB",
     });
     Store::open(&serde_json::from_value(config).expect("a config")).expect("opened")
 }
@@ -244,6 +245,31 @@ async fn answers_lost_after_a_successful_put_lose_and_double_nothing() {
     feed_until_done(&stores, &topics, 20).await;
     assert!(door.happened() > 5);
     assert_same(&stores.objects("a").await, &oracle);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_in_parts_is_there_once_and_whole_whichever_answer_is_lost() {
+    let (door, address) = Door::open().await;
+    let bytes = bytes::Bytes::from((0..11 * 1024 * 1024_u32).map(|n| (n >> 9) as u8).collect::<Vec<_>>());
+    for (every, fault) in [(2, Fault::LostAnswer), (3, Fault::LostAnswer), (2, Fault::Unavailable)] {
+        let own = format!("archiver/parts-{}-{every}-{fault:?}", jiff::Timestamp::now().as_nanosecond());
+        let store = open(&address, &own);
+        let path = store.names.under_root("dataset=events/large.parquet").expect("a path");
+        let happened = door.happened();
+        door.set(fault, every);
+        let mut tries = 0;
+        while let Err(error) = store.create(&path, bytes.clone()).await {
+            tries += 1;
+            assert!(matches!(error, SinkError::Unavailable(_)) && tries < 20, "{error}");
+        }
+        door.set(Fault::None, 1);
+        assert!(door.happened() > happened + 1, "{fault:?} of every {every}");
+        assert_eq!(store.read(&path).await.expect("read").expect("there"), bytes);
+        let mut seen = store.list(&store.names.root()).await.expect("listed");
+        // Nobody reads there; the bucket's lifecycle takes what a lost answer left.
+        seen.retain(|path| !store.names.below_root(path).starts_with("_staging/"));
+        assert_eq!(seen, [path], "{fault:?} of every {every}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

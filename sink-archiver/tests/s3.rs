@@ -158,11 +158,16 @@ async fn a_locked_bucket_keeps_what_is_archived_and_is_told_when_it_expires() {
     assert_eq!(settings.object_lock().await.expect("asked"), Some((ObjectLockMode::Compliance, 1)));
 
     assert_eq!(settings.rules().await.expect("asked"), []);
-    let rule =
-        |days| Rule { id: "ttf-events".into(), prefix: "archive/dataset=events/".into(), expire_after_days: days };
-    settings.put_rules(&[rule(30)]).await.expect("put");
-    settings.put_rules(&[rule(2_557)]).await.expect("put again");
-    assert_eq!(settings.rules().await.expect("asked"), [rule(2_557)]);
+    let rule = |expire_after_days, sweeps| Rule {
+        id: "ttf-events".into(),
+        prefix: "archive/dataset=events/".into(),
+        expire_after_days,
+        sweeps,
+    };
+    settings.put_rules(&[rule(30, false)]).await.expect("put");
+    assert_eq!(settings.rules().await.expect("asked"), [rule(30, false)]);
+    settings.put_rules(&[rule(2_557, true)]).await.expect("put again");
+    assert_eq!(settings.rules().await.expect("asked"), [rule(2_557, true)]);
 
     let name = bucket.clone();
     let stores = Stores::new(move |_: &Path, name_in| {

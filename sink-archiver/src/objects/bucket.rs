@@ -20,6 +20,9 @@ use crate::config::{ObjectLockConfig, ObjectLockMode};
 
 /// Our rules' ids start so; those of others are left as they are.
 const OURS: &str = "ttf-";
+/// What a lock still holds is not ended by it. A deletion by mistake can be undone for a month.
+const SWEEP: &str = "<NoncurrentVersionExpiration><NoncurrentDays>30</NoncurrentDays></NoncurrentVersionExpiration>\
+                     <AbortIncompleteMultipartUpload><DaysAfterInitiation>1</DaysAfterInitiation></AbortIncompleteMultipartUpload>";
 const PATIENCE: Duration = Duration::from_secs(30);
 const SHA256: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
 
@@ -29,6 +32,9 @@ pub struct Rule {
     pub id: String,
     pub prefix: String,
     pub expire_after_days: u32,
+    /// Whether it ends what an expiry leaves: versions that are no longer current (a bucket with object lock keeps versions,
+    /// and an expiry only hides them), and uploads in parts that nobody finished.
+    pub sweeps: bool,
 }
 
 /// A bucket as a whole.
@@ -150,9 +156,10 @@ impl ObjectLockConfig {
 
 impl Rule {
     fn to_xml(&self) -> String {
+        let sweep = if self.sweeps { SWEEP } else { "" };
         format!(
             "<Rule><ID>{}</ID><Filter><Prefix>{}</Prefix></Filter><Status>Enabled</Status>\
-             <Expiration><Days>{}</Days></Expiration></Rule>",
+             <Expiration><Days>{}</Days></Expiration>{sweep}</Rule>",
             escaped(&self.id),
             escaped(&self.prefix),
             self.expire_after_days
@@ -181,6 +188,7 @@ fn parse(rule: &str) -> Option<Rule> {
         id: unescaped(id),
         prefix: unescaped(element(rule, "Prefix").unwrap_or_default()),
         expire_after_days: element(expiration, "Days")?.trim().parse().ok()?,
+        sweeps: element(rule, "NoncurrentDays").is_some() && element(rule, "DaysAfterInitiation").is_some(),
     })
 }
 
@@ -215,9 +223,12 @@ mod tests {
 
     #[test]
     fn a_rule_is_read_back_as_it_was_written() {
-        let rule = Rule { id: "ttf-events".into(), prefix: "a&b/dataset=events/".into(), expire_after_days: 2_557 };
-        let xml = rule.to_xml();
-        assert_eq!(elements(&xml, "Rule").into_iter().filter_map(parse).collect::<Vec<_>>(), [rule]);
+        for sweeps in [false, true] {
+            let prefix = "a&b/dataset=events/".into();
+            let rule = Rule { id: "ttf-events".into(), prefix, expire_after_days: 2_557, sweeps };
+            let xml = rule.to_xml();
+            assert_eq!(elements(&xml, "Rule").into_iter().filter_map(parse).collect::<Vec<_>>(), [rule]);
+        }
     }
 
     #[test]

@@ -187,7 +187,12 @@ pub fn lifecycle(config: &RetentionConfig, names: &Names, tenants: &BTreeSet<Str
     let days = |keep: HumanDuration| u32::try_from((keep.millis() + DAY_MS - 1) / DAY_MS).unwrap_or(u32::MAX).max(1);
     let keep = |tenant: &str| config.tenants.get(tenant).and_then(|own| own.compliance).unwrap_or(config.compliance);
     let somebody_keeps_longer = tenants.iter().any(|tenant| keep(tenant) > config.compliance);
-    let rule = |id: String, folder: String, days| Rule { id, prefix: format!("{folder}/"), expire_after_days: days };
+    let rule = |id: String, folder: String, days| Rule {
+        id,
+        prefix: format!("{folder}/"),
+        expire_after_days: days,
+        sweeps: true,
+    };
     let mut rules = vec![rule("ttf-staging".to_owned(), format!("{}_staging", names.prefix()), 1)];
     for dataset in Dataset::ALL {
         if !somebody_keeps_longer {
@@ -239,6 +244,7 @@ mod tests {
         let tenants: BTreeSet<String> = ["acme".to_owned(), "bank".to_owned()].into();
         let prefixes = |tenants_config| {
             let rules = lifecycle(&config(tenants_config), &names, &tenants);
+            assert!(rules.iter().all(|rule| rule.sweeps), "a locked bucket keeps versions, a killed process parts");
             let events = rules.into_iter().filter(|rule| rule.prefix.contains("=events"));
             events.map(|rule| (rule.prefix, rule.expire_after_days)).collect::<BTreeSet<_>>()
         };

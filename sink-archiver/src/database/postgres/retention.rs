@@ -30,17 +30,41 @@ async fn patiently(client: &mut deadpool_postgres::Object) -> Result<Transaction
 
 pub(super) async fn expiring(client: &mut deadpool_postgres::Object, expiry: &Expiry) -> Result<Census, DatabaseError> {
     let transaction = patiently(client).await?;
-    let parameters: [&(dyn ToSql + Sync); 4] =
-        [&expiry.scope.tenant(), &expiry.scope.others(), &expiry.before.0, &expiry.written_before.0];
+    let stretch = Stretch::before(expiry, expiry.before.0);
     let mut census = Census::default();
     for sql in of_table(&*transaction, expiry, include_str!("queries/expiring.sql"), ROLLUPS_PAST).await? {
-        census = census.and(census_of(&transaction.query_one(&sql, &parameters).await.map_err(away)?));
+        census = census.and(census_of(&transaction.query_one(&sql, &stretch.parameters()).await.map_err(away)?));
     }
     Ok(census)
 }
 
 const ROLLUPS_PAST: &str = include_str!("queries/rollups_past.sql");
 const EXPIRE_ROLLUPS: &str = include_str!("queries/expire_rollups.sql");
+
+/// What every statement here is told: whose rows, until when, and written before when.
+struct Stretch<'a> {
+    tenant: Option<&'a str>,
+    others: &'a [String],
+    end: i64,
+    written_before: i64,
+}
+
+impl<'a> Stretch<'a> {
+    fn before(expiry: &'a Expiry, end: i64) -> Self {
+        let scope = &expiry.scope;
+        Self { tenant: scope.tenant(), others: scope.others(), end, written_before: expiry.written_before.0 }
+    }
+
+    /// `$1` to `$4`.
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 4] {
+        [&self.tenant, &self.others, &self.end, &self.written_before]
+    }
+
+    /// With where it begins as `$5`.
+    fn parameters_from<'b>(&'b self, start: &'b i64) -> [&'b (dyn ToSql + Sync); 5] {
+        [&self.tenant, &self.others, &self.end, &self.written_before, start]
+    }
+}
 
 fn census_of(row: &Row) -> Census {
     let count = |index: usize| row.get::<_, i64>(index).unsigned_abs();
@@ -89,10 +113,9 @@ pub(super) async fn expire(
     let mut from = oldest.0;
     while from < expiry.before.0 {
         let to = from.saturating_add(DAY_MS).min(expiry.before.0);
-        let parameters: [&(dyn ToSql + Sync); 5] =
-            [&expiry.scope.tenant(), &expiry.scope.others(), &to, &expiry.written_before.0, &from];
+        let stretch = Stretch::before(expiry, to);
         let transaction = patiently(client).await?;
-        transaction.execute(&sql, &parameters).await.map_err(away)?;
+        transaction.execute(&sql, &stretch.parameters_from(&from)).await.map_err(away)?;
         transaction.commit().await.map_err(away)?;
         from = to;
     }
@@ -102,11 +125,10 @@ pub(super) async fn expire(
 
 async fn expire_rollups(client: &mut deadpool_postgres::Object, expiry: &Expiry) -> Result<u64, DatabaseError> {
     let transaction = patiently(client).await?;
-    let parameters: [&(dyn ToSql + Sync); 4] =
-        [&expiry.scope.tenant(), &expiry.scope.others(), &expiry.before.0, &expiry.written_before.0];
+    let stretch = Stretch::before(expiry, expiry.before.0);
     let mut deleted = 0;
     for sql in of_table(&*transaction, expiry, "", EXPIRE_ROLLUPS).await? {
-        deleted += transaction.execute(&sql, &parameters).await.map_err(away)?;
+        deleted += transaction.execute(&sql, &stretch.parameters()).await.map_err(away)?;
     }
     transaction.commit().await.map_err(away)?;
     Ok(deleted)
@@ -122,13 +144,12 @@ async fn drop_parts(client: &mut deadpool_postgres::Object, expiry: &Expiry) -> 
     let holds_back = with_names(include_str!("queries/chunk_holds_back.sql"), expiry.table);
     for part in client.query(find, &[&table, &expiry.before.0]).await.map_err(away)? {
         let (name, start, end): (String, i64, i64) = (part.get(0), part.get(1), part.get(2));
-        let parameters: [&(dyn ToSql + Sync); 5] =
-            [&expiry.scope.tenant(), &expiry.scope.others(), &end, &expiry.written_before.0, &start];
+        let stretch = Stretch::before(expiry, end);
         let transaction = patiently(client).await?;
         // Nobody adds a row between the look and the drop.
         let lock = include_str!("queries/lock_part.sql").replace("{part}", &name);
         transaction.batch_execute(&lock).await.map_err(away)?;
-        if transaction.query_one(&holds_back, &parameters).await.map_err(away)?.get(0) {
+        if transaction.query_one(&holds_back, &stretch.parameters_from(&start)).await.map_err(away)?.get(0) {
             continue;
         }
         let dropped = if has_chunks {
