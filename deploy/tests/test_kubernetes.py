@@ -1,5 +1,6 @@
 """The manifests: valid for two versions of Kubernetes, consistent with each other, and with what the program takes."""
 
+import copy
 import os
 import re
 import subprocess
@@ -10,9 +11,11 @@ import pytest
 import yaml
 from conftest import DEPLOY, ROOT
 from kube import OVERLAYS, End, built, connects, container, of, one, template, workloads
+from operators import mistakes, strimzi_mistakes
 
 ROLES = ("gateway", "processor", "archiver", "alerter")
 VERSIONS = ("1.33", "1.36")
+EXAMPLES = DEPLOY / "kubernetes/examples"
 #: Kinds whose schemas come with operators, not with Kubernetes.
 FOREIGN = {"PodMonitor", "PrometheusRule", "ExternalSecret", "ScaledObject"}
 
@@ -270,6 +273,47 @@ def test_the_components_fit(everything):
     assert {metric["type"] for metric in scaler["spec"]["metrics"]} == {"Resource", "Pods"}
     for version in VERSIONS:
         kubernetes_validate.validate(scaler, version, strict=True)
+
+
+def test_operators_take_their_objects(everything):
+    found = [item for item in everything if item["kind"] in FOREIGN]
+    assert {item["kind"] for item in found} == FOREIGN
+    for item in found:
+        assert mistakes(item) == [], item["metadata"]["name"]
+
+
+MISSPELT = {
+    "PodMonitor": ("podMetricsEndpoints", 0, "intervall"),
+    "PrometheusRule": ("groups", 0, "rules", 0, "labells"),
+    "ExternalSecret": ("data", 0, "remoteRef", "keyy"),
+    "ScaledObject": ("advanced", "horizontalPodAutoscalerConfig", "behaviour"),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(FOREIGN))
+def test_a_misspelt_field_of_an_operators_object_is_found(everything, kind):
+    [item, *_] = of(everything, kind)
+    broken = copy.deepcopy(item)
+    *path, field = MISSPELT[kind]
+    place = broken["spec"]
+    for step in path:
+        place = place[step]
+    place[field] = "15s"
+    assert [found for found in mistakes(broken) if field in found] != []
+    assert mistakes({**item, "apiVersion": "example.com/v1"}) != []
+
+
+def test_strimzi_takes_the_examples_and_finds_what_is_misspelt(tmp_path):
+    files = [EXAMPLES / "strimzi.yaml", EXAMPLES / "strimzi-topics.yaml"]
+    broken = {"a-word": ("operations: [Read", "operations: [Reed"), "a-field": ("patternType: prefix", "patternTyp: prefix"),
+              "a-version": ("strimzi.io/v1", "strimzi.io/v1beta2")}  # fmt: skip
+    for name, (right, wrong) in broken.items():
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(files[0].read_text().replace(right, wrong, 1))
+        files.append(file)
+    # One call: most of its time is that of the start.
+    told = strimzi_mistakes(*files)
+    assert len(told) == len(broken) and all(line.startswith("KafkaUser telemetry-gateway: ") for line in told), told
 
 
 def test_the_operator_gets_the_rules_that_are_tested(everything):

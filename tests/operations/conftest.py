@@ -12,6 +12,10 @@ from servers import Authority, Kafka, Postgres, Redis, Store, free_ports
 SECRETS = {
     "operator": "operator-51d0c7e2b9",
     "limited": "limited-c4e8a07f31",
+    "telemetry-gateway": "gateway-8d2c51aa07",
+    "telemetry-processor": "processor-b90e63f214",
+    "telemetry-archiver": "archiver-5f7a0cd938",
+    "telemetry-alerter": "alerter-e6b1842c7d",
     "postgres": "postgres-7be2f96d04",
     "redis": "redis-e019d3ab58",
     "s3": "objects-90ab12cd34",
@@ -104,7 +108,7 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     folder.chmod(0o755)
     authority = Authority(folder / "tls")
-    users = {name: SECRETS[name] for name in ("operator", "limited")}
+    users = {name: SECRETS[name] for name in ("operator", "limited", *(one for one in SECRETS if one.startswith("telemetry-")))}
     started = []
     try:
         for make in (

@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 import pytest
 import yaml
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -22,6 +22,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 from conftest import SECRETS
+from rights import rights_of
 from servers import eventually, free_ports
 from system import run
 
@@ -83,15 +84,24 @@ def test_nothing_is_wrong_where_nothing_is(config, doctor):
     assert checks["objects: reachable"]["found"].endswith("TLS"), checks["objects: reachable"]
 
 
-def test_a_look_leaves_no_record_anybody_would_read(world, config, doctor):
-    from confluent_kafka import Consumer
-
-    doctor(config, "--role", "processor")
-    consumer = Consumer({"bootstrap.servers": f"127.0.0.1:{world.kafka.plain}", "group.id": "reader", "enable.partition.eof": True})
-    consumer.assign([TopicPartition("telemetry.ttf.records.v1", 0, 0)])
-    found = eventually("the end", 20, lambda: consumer.poll(1))
+def ends(world, role: str) -> dict[str, list[int]]:
+    """Where topics end, transactions included."""
+    consumer = Consumer({"bootstrap.servers": f"127.0.0.1:{world.kafka.plain}", "group.id": role})
+    topics = {name: found for name, found in consumer.list_topics(timeout=10).topics.items() if name.startswith("telemetry.")}
+    told = {
+        name: [consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)[1] for partition in found.partitions]
+        for name, found in topics.items()
+    }
     consumer.close()
-    assert found.error() and found.offset() > 0, "it wrote nothing, or something that can be read"
+    return told
+
+
+def test_a_look_leaves_nothing_on_any_topic(world, config, doctor):
+    before = ends(world, "before")
+    code, checks = doctor(config)
+    for role in ("gateway", "processor", "archiver", "alerter"):
+        assert checks[f"kafka: may write as {role}"]["status"] == "ok", checks
+    assert code == 0 and ends(world, "after") == before and len(before) == 15
 
 
 SETTINGS = {
@@ -203,27 +213,9 @@ def test_rights_that_are_missing_are_named(world, config, doctor):
     found = eventually("the rights are there", 20, lambda: (lambda checks: checks if "kafka: may read" in checks else None)(doctor(limited, "--role", "processor")[1]))
     told = wrong(found)
     assert "telemetry.ttf.state.v1" in told["kafka: may read"], told
-    assert "transactional ids" in told["kafka: may write as processor"], told
+    assert "telemetry.ttf.records.v1" in told["kafka: may write as processor"], told
+    assert "transactional ids" in told["kafka: transactions as processor"], told
     assert "grant Read and Describe on the group" in told.get("kafka: group ttf-processor", ""), found.get("kafka: group ttf-processor")
-
-
-def rights_of(role: str) -> list[AclBinding]:
-    """What `deploy/kubernetes/examples/strimzi.yaml` gives a role."""
-    from pathlib import Path
-
-    documents = yaml.safe_load_all((Path(__file__).parents[2] / "deploy/kubernetes/examples/strimzi.yaml").read_text())
-    [user] = [one for one in documents if one and one["kind"] == "KafkaUser" and one["metadata"]["name"] == f"telemetry-{role}"]
-    kinds = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "cluster": ResourceType.BROKER, "transactionalId": ResourceType.TRANSACTIONAL_ID}
-    bindings = []
-    for rule in user["spec"]["authorization"]["acls"]:
-        resource = rule["resource"]
-        pattern = ResourcePatternType.PREFIXED if resource.get("patternType") == "prefix" else ResourcePatternType.LITERAL
-        for operation in rule["operations"]:
-            name = "".join(f"_{letter}" if letter.isupper() else letter for letter in operation).strip("_").upper()
-            bindings.append(
-                AclBinding(kinds[resource["type"]], resource.get("name", "kafka-cluster"), pattern, "User:limited", "*", AclOperation[name], AclPermissionType.ALLOW)
-            )
-    return bindings
 
 
 @pytest.mark.parametrize("role", ["gateway", "processor", "archiver", "alerter"])
@@ -234,7 +226,7 @@ def test_the_rights_of_the_example_are_enough_for_their_role(world, config, doct
     everything = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, "User:limited", None, AclOperation.ANY, AclPermissionType.ANY)
     for done in admin.delete_acls([everything]).values():
         done.result()
-    for done in admin.create_acls(rights_of(role)).values():
+    for done in admin.create_acls(rights_of(role, "limited")).values():
         done.result()
     limited = changed(config, "log/properties", world.kafka_properties("limited"))
 
@@ -250,6 +242,40 @@ def test_the_rights_of_the_example_are_enough_for_their_role(world, config, doct
     except AssertionError:
         raise AssertionError(f"{role} may not do what it needs: {refused}") from None
     assert checks["kafka: may read"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("role", "resource", "check"),
+    [
+        ("archiver", "telemetry.events.rejected.v1", "kafka: may write as archiver"),
+        ("archiver", "telemetry.ttf.cohorts.v1", "kafka: may write as archiver"),
+        ("gateway", "telemetry.alerts.commands.v1", "kafka: may write as gateway"),
+        ("alerter", "ttf-processor", "kafka: group ttf-processor as alerter"),
+    ],
+)
+def test_a_single_right_that_is_missing_is_named(world, config, doctor, role, resource, check):
+    from confluent_kafka.admin import AclBindingFilter
+
+    admin = world.kafka.admin()
+    everything = AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, "User:limited", None, AclOperation.ANY, AclPermissionType.ANY)
+    for done in admin.delete_acls([everything]).values():
+        done.result()
+    rules = [rule for rule in rights_of(role, "limited") if rule.name != resource]
+    for done in admin.create_acls(rules).values():
+        done.result()
+    limited = changed(config, "log/properties", world.kafka_properties("limited"))
+
+    def alone():
+        told.clear()
+        told.update({name: text for name, text in wrong(doctor(limited, "--role", role)[1]).items() if name.startswith("kafka: ")})
+        return list(told) == [check]
+
+    told: dict[str, str] = {}
+    try:
+        eventually("that right alone is missing", 30, alone)
+    except AssertionError:
+        raise AssertionError(f"not that alone: {told}") from None
+    assert resource in told[check] + check and "grant" in told[check], told
 
 
 class Late(http.server.BaseHTTPRequestHandler):

@@ -202,28 +202,48 @@ fn look_at_rights(part: &mut Part, log: &KafkaLog, needs: &[Needs], usable: &BTr
         part.wrong("may read", format!("not: {}", refused.join(", ")), "grant Read and Describe on them");
     }
     for needs in needs {
-        let check = format!("may write as {}", format!("{:?}", needs.role).to_lowercase());
-        let Some(id) = needs.transactional_id else {
-            part.skipped(&check, "without transactions a try would stay on the topic");
-            continue;
-        };
-        let topics: Vec<_> = needs.writes.iter().copied().filter(|topic| usable.contains(*topic)).collect();
-        match log.try_writing(id, &topics, timeout) {
-            Err(error) => part.wrong(
-                &check,
-                error.to_string(),
-                format!("grant Write and Describe on transactional ids that begin like `{id}`, or look at the brokers"),
-            ),
-            Ok(outcomes) => {
-                // What is refused takes the rest of its transaction with it: the refusals alone say what is missing.
-                let failed: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
-                let told = failed.iter().find(|error| !error.is_retriable()).or(failed.first());
-                match told {
-                    None => part.ok(&check, format!("{} topics (in a transaction that was rolled back)", topics.len())),
-                    Some(error) => part.wrong(&check, error.to_string(), "grant Write and Describe on it"),
-                }
+        let role = format!("{:?}", needs.role).to_lowercase();
+        look_at_writing(part, log, needs, &role, usable, timeout);
+        if let Some(id) = needs.transactional_id {
+            let check = format!("transactions as {role}");
+            match log.try_transaction(id, timeout) {
+                Ok(()) => part.ok(&check, "one was opened and rolled back"),
+                Err(error) => part.wrong(
+                    &check,
+                    error.to_string(),
+                    format!("grant Write and Describe on transactional ids that begin like `{id}`, or look at the brokers"),
+                ),
             }
         }
+        for group in &needs.watches {
+            // Any topic will do: the right is the group's.
+            let Some(topic) = usable.first() else { break };
+            if let Err(error) = log.committed(group, &[TopicPartition::new(topic.as_str(), 0)], timeout) {
+                let check = format!("group {group} as {role}");
+                part.wrong(&check, error.to_string(), "grant Describe on the group, and on the topics it reads");
+            }
+        }
+    }
+}
+
+fn look_at_writing(
+    part: &mut Part,
+    log: &KafkaLog,
+    needs: &Needs,
+    role: &str,
+    usable: &BTreeSet<String>,
+    timeout: Duration,
+) {
+    let check = format!("may write as {role}");
+    let topics: Vec<_> = needs.writes.iter().copied().filter(|topic| usable.contains(*topic)).collect();
+    let failed: Vec<_> = match log.try_writing(&topics, timeout) {
+        Ok(outcomes) => outcomes.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect(),
+        Err(error) => vec![error.to_string()],
+    };
+    if failed.is_empty() {
+        part.ok(&check, format!("{} topics", topics.len()));
+    } else {
+        part.wrong(&check, failed.join("; "), "grant Write and Describe on them");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use telemetry_schemas::topics::{
-    ALERT_COMMANDS, ALERT_GROUPS, ALERT_NOTIFICATIONS, ALERT_STATE, AUDIT, ERASURES, EVENTS, EVENTS_RAW,
+    ALERT_COMMANDS, ALERT_DELIVERIES, ALERT_GROUPS, ALERT_NOTIFICATIONS, ALERT_STATE, AUDIT, ERASURES, EVENTS, EVENTS_RAW,
     EVENTS_REJECTED, TTF_BREACHES, TTF_COHORTS, TTF_JOURNEYS, TTF_RECORDS, TTF_STATE,
 };
 
@@ -33,10 +33,11 @@ pub struct Group {
 pub struct Needs {
     pub role: Role,
     pub reads: Vec<&'static str>,
-    /// Written in transactions, or where the right to write is the same.
     pub writes: Vec<&'static str>,
     pub groups: Vec<Group>,
-    /// `None`: this role has no transactions, so that nothing can be tried without a trace.
+    /// Groups of other roles, whose places it looks at.
+    pub watches: Vec<&'static str>,
+    /// One that begins like those of the role; `None`: it has no transactions.
     pub transactional_id: Option<&'static str>,
 }
 
@@ -47,40 +48,55 @@ impl Needs {
             Role::Gateway => {
                 let ingress = &config.gateway.kafka_ingress;
                 let groups = if ingress.enabled { vec![group(&ingress.group, &[EVENTS_RAW])] } else { Vec::new() };
-                let reads = if ingress.enabled { vec![EVENTS_RAW, TTF_COHORTS] } else { vec![TTF_COHORTS] };
+                let mut reads = vec![TTF_COHORTS, ALERT_STATE, ALERT_DELIVERIES];
+                reads.extend(ingress.enabled.then_some(EVENTS_RAW));
                 Self {
                     role,
                     reads,
-                    writes: vec![EVENTS, EVENTS_REJECTED, AUDIT],
+                    writes: vec![EVENTS, EVENTS_REJECTED, ERASURES, ALERT_COMMANDS, AUDIT],
                     groups,
+                    watches: Vec::new(),
                     transactional_id: ingress.enabled.then_some("gateway-ingress-doctor"),
                 }
             }
             Role::Processor => Self {
                 role,
                 reads: vec![EVENTS, ERASURES, TTF_STATE, TTF_JOURNEYS],
-                writes: vec![TTF_STATE, TTF_RECORDS, TTF_BREACHES, EVENTS_REJECTED],
+                writes: vec![TTF_STATE, TTF_RECORDS, TTF_BREACHES, TTF_JOURNEYS, EVENTS_REJECTED, AUDIT],
                 groups: vec![group(ttf_processor::GROUP, &[EVENTS, ERASURES])],
+                watches: Vec::new(),
                 transactional_id: Some("ttf-processor-doctor"),
             },
             Role::Archiver => Self {
                 role,
-                reads: vec![EVENTS, TTF_RECORDS, TTF_BREACHES, ERASURES],
-                writes: vec![EVENTS_REJECTED],
+                reads: vec![EVENTS, TTF_RECORDS, TTF_BREACHES, TTF_COHORTS, ERASURES],
+                writes: vec![TTF_COHORTS, EVENTS_REJECTED, AUDIT],
                 groups: vec![
                     group(sink_archiver::EVENTS_GROUP, &[EVENTS]),
                     group(sink_archiver::JOURNEYS_GROUP, &[TTF_RECORDS, TTF_BREACHES, ERASURES]),
                     group(sink_archiver::OBJECTS_GROUP, &[EVENTS, TTF_RECORDS, TTF_BREACHES]),
                 ],
+                watches: vec![ttf_processor::GROUP],
                 transactional_id: None,
             },
             Role::Alerter => Self {
                 role,
-                reads: vec![TTF_BREACHES, ALERT_GROUPS, ALERT_COMMANDS, ALERT_STATE],
-                writes: vec![ALERT_GROUPS, ALERT_STATE, ALERT_NOTIFICATIONS, EVENTS_REJECTED],
+                reads: [
+                    &[TTF_BREACHES, TTF_COHORTS, ALERT_GROUPS, ALERT_COMMANDS, ALERT_STATE][..],
+                    &[ALERT_NOTIFICATIONS, ALERT_DELIVERIES],
+                    if config.alerter.checks.application.is_some() { &[EVENTS] } else { &[] },
+                ]
+                .concat(),
+                writes: vec![ALERT_GROUPS, ALERT_STATE, ALERT_NOTIFICATIONS, ALERT_DELIVERIES, EVENTS_REJECTED],
                 groups: vec![
                     group(alerter::ROUTER_GROUP, &[TTF_BREACHES]),
                     group(alerter::GROUP, &[ALERT_GROUPS, ALERT_COMMANDS]),
+                ],
+                watches: vec![
+                    ttf_processor::GROUP,
+                    sink_archiver::EVENTS_GROUP,
+                    sink_archiver::JOURNEYS_GROUP,
+                    sink_archiver::OBJECTS_GROUP,
                 ],
                 transactional_id: Some("ttf-alerter-doctor"),
             },

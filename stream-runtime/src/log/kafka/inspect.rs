@@ -17,7 +17,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode as Code},
     metadata::Metadata,
-    producer::{FutureProducer, FutureRecord, Producer},
+    producer::{FutureProducer, FutureRecord, Producer, future_producer::DeliveryFuture},
 };
 
 use super::{
@@ -130,24 +130,32 @@ impl KafkaLog {
             .collect())
     }
 
-    /// Whether this user may write these topics in a transaction, in the same order: writes one record to each and rolls
-    /// the transaction back, so that nobody who reads committed records ever sees it.
+    /// Opens a transaction and rolls it back, with nothing in it.
     ///
     /// # Errors
     /// When there is no transaction to be had: the right on the transactional id is missing, or no coordinator answers.
-    pub fn try_writing(
-        &self,
-        transactional_id: &str,
-        topics: &[&str],
-        timeout: Duration,
-    ) -> Result<Vec<Result<(), LogError>>, LogError> {
+    pub fn try_transaction(&self, transactional_id: &str, timeout: Duration) -> Result<(), LogError> {
         let doing = format!("opening a transaction as `{transactional_id}`");
-        let reasons = Reasons::default();
         let failed = |error: KafkaError| classify(&error, &doing, None);
         let producer: FutureProducer<Reasons> =
-            self.settings.transactor(transactional_id).create_with_context(reasons.clone()).map_err(failed)?;
+            self.settings.transactor(transactional_id).create_with_context(Reasons::default()).map_err(failed)?;
         producer.init_transactions(timeout).map_err(failed)?;
         producer.begin_transaction().map_err(failed)?;
+        producer.abort_transaction(timeout).map_err(failed)
+    }
+
+    /// Whether these topics may be written, one answer each. Nothing is: what is sent asks for a number of
+    /// acknowledgements there is not, which Kafka refuses after it has looked at the rights and before it appends
+    /// (`KafkaApis.handleProduceRequest`, `ReplicaManager.appendRecords`).
+    ///
+    /// # Errors
+    /// When no producer can be made.
+    pub fn try_writing(&self, topics: &[&str], timeout: Duration) -> Result<Vec<Result<(), LogError>>, LogError> {
+        let producer: FutureProducer<Reasons> = self
+            .settings
+            .refused(timeout)
+            .create_with_context(Reasons::default())
+            .map_err(|error| classify(&error, "making a producer", None))?;
         let sent: Vec<_> = topics
             .iter()
             .map(|topic| {
@@ -156,24 +164,24 @@ impl KafkaLog {
                 (*topic, producer.send_result(record).map_err(|(error, _)| error))
             })
             .collect();
-        // What is refused ends the transaction; the flush is over when everything has an outcome.
-        let _ = producer.flush(timeout);
-        let outcomes = sent
-            .into_iter()
-            .map(|(topic, sent)| {
-                let doing = format!("writing to `{topic}`");
-                let delivered = match sent {
-                    Ok(delivery) => futures::executor::block_on(delivery)
-                        .map_err(|_| LogError::Unavailable(format!("{doing}: no answer")))?
-                        .map(drop)
-                        .map_err(|(error, _)| error),
-                    Err(error) => Err(error),
-                };
-                delivered.map_err(|error| classify(&error, &doing, Some(topic)))
-            })
-            .collect();
-        producer.abort_transaction(timeout).map_err(failed)?;
-        Ok(outcomes)
+        // Everything has an outcome when the flush is over: records are given up before it is.
+        let _ = producer.flush(timeout * 2);
+        let outcome = |(topic, sent): (&str, Result<DeliveryFuture, KafkaError>)| {
+            let doing = format!("writing to `{topic}`");
+            let delivered = match sent {
+                Ok(delivery) => match futures::executor::block_on(delivery) {
+                    Ok(delivered) => delivered.map(drop).map_err(|(error, _)| error),
+                    Err(_) => return Err(LogError::Unavailable(format!("{doing}: no answer"))),
+                },
+                Err(error) => Err(error),
+            };
+            match delivered {
+                Err(error) if error.rdkafka_error_code() == Some(Code::InvalidRequiredAcks) => Ok(()),
+                Err(error) => Err(classify(&error, &doing, Some(topic))),
+                Ok(()) => Ok(()),
+            }
+        };
+        Ok(sent.into_iter().map(outcome).collect())
     }
 }
 

@@ -3,7 +3,7 @@
 //! The user's properties win over our defaults, but not over the settings the guarantees rest on: an attempt
 //! to set one of those is refused when the log is opened.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use rdkafka::ClientConfig;
 
@@ -154,6 +154,15 @@ impl Settings {
         // All records of a transaction are produced at once: batches fill without waiting.
         let defaults = [("linger.ms", "1"), ("compression.codec", "lz4"), ("connections.max.idle.ms", MAX_IDLE_MS)];
         self.client(&[&PRODUCER, &defaults], &[&PRODUCER_OURS[..], &ours].concat())
+    }
+
+    /// A producer whose records every broker refuses that would otherwise take them: two acknowledgements cannot be asked
+    /// for.
+    pub(super) fn refused(&self, timeout: Duration) -> ClientConfig {
+        let patience = timeout.as_millis().to_string();
+        let ours =
+            [("acks", "2"), ("enable.idempotence", "false"), ("linger.ms", "0"), ("message.timeout.ms", patience.as_str())];
+        self.client(&[&PRODUCER], &ours)
     }
 
     /// A member of a group.
