@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR ?= $(TTF_CACHE_DIR)/target
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-quick test-python test-deploy test-operations fuzz lint fmt bench bench-streams audit services-up services-down services-env prerequisites
+.PHONY: help dev build test test-quick test-python test-deploy test-cluster test-operations fuzz lint fmt bench bench-streams audit services-up services-down services-env prerequisites
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test-python: prerequisites ## Only the Python client's suites (ARGS go to pytest
 
 test-deploy: prerequisites ## Only the checks of deploy/ and docker-compose.yml (no container engine needed)
 	@scripts/test-deploy.sh $(ARGS)
+
+test-cluster: ## Only deploy/ on a real control plane without nodes (builds it once, with Go: 20 minutes; not part of `make test`)
+	@scripts/test-cluster.sh $(ARGS)
 
 test-operations: prerequisites ## Only the tests of operation: TLS, ttf doctor, rolling restart, recovery (servers: make services-up)
 	@scripts/test-operations.sh $(ARGS)

@@ -211,7 +211,9 @@ fn look_at_rights(part: &mut Part, log: &KafkaLog, needs: &[Needs], usable: &BTr
                 Err(error) => part.wrong(
                     &check,
                     error.to_string(),
-                    format!("grant Write and Describe on transactional ids that begin like `{id}`, or look at the brokers"),
+                    format!(
+                        "grant Write and Describe on transactional ids that begin like `{id}`, or look at the brokers"
+                    ),
                 ),
             }
         }

@@ -160,8 +160,12 @@ impl Settings {
     /// for.
     pub(super) fn refused(&self, timeout: Duration) -> ClientConfig {
         let patience = timeout.as_millis().to_string();
-        let ours =
-            [("acks", "2"), ("enable.idempotence", "false"), ("linger.ms", "0"), ("message.timeout.ms", patience.as_str())];
+        let ours = [
+            ("acks", "2"),
+            ("enable.idempotence", "false"),
+            ("linger.ms", "0"),
+            ("message.timeout.ms", patience.as_str()),
+        ];
         self.client(&[&PRODUCER], &ours)
     }
 
