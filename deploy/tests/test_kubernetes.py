@@ -350,3 +350,19 @@ def test_the_example_users_may_do_what_their_roles_do():
             name = acl["resource"].get("name", "")
             if acl["resource"]["type"] == "topic" and acl["resource"]["patternType"] == "literal":
                 assert name in topics, name
+
+
+def test_the_example_topics_are_those_the_program_makes():
+    source = (ROOT / "schemas/src/topics.rs").read_text()
+    names = dict(re.findall(r'pub const (\w+): &str = "(telemetry\.[\w.]+)"', source))
+    rows = re.findall(r"^    topic\((\w+), .*?, (?:days\(([\d_]+)\)|Cleanup::Compact), Partitioning::\w+\),$", source, re.M)
+    assert len(rows) == source.count("\n    topic(") > 10
+    production = yaml.safe_load((DEPLOY / "kubernetes/base/config/processor.yaml").read_text())["topics"]
+
+    def wanted(days: str) -> dict:
+        kept = {"retention.ms": int(days.replace("_", "")) * 86_400_000} if days else {}
+        settings = {"cleanup.policy": "delete" if days else "compact", "min.insync.replicas": production["min_insync_replicas"]}
+        return {"partitions": production["partitions"], "replicas": production["replication_factor"], "config": settings | kept}
+
+    examples = yaml.safe_load_all((EXAMPLES / "strimzi-topics.yaml").read_text())
+    assert {topic["metadata"]["name"]: topic["spec"] for topic in examples} == {names[name]: wanted(days) for name, days in rows}
