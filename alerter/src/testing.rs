@@ -1,7 +1,7 @@
 //! What the tests of this crate have in common.
 
 use service_kit::config::{ConfigError, Sources, load_section};
-use telemetry_schemas::{BreachLevel, BreachReason, BreachStatus, TtfBreach};
+use telemetry_schemas::{BreachLevel, BreachReason, BreachStatus, Millis, TtfBreach, cohort::CohortSummary};
 
 pub use crate::message::sample::NOW;
 use crate::{config::AlerterConfig, message::sample};
@@ -35,5 +35,33 @@ pub fn resolved(user: &str, level: BreachLevel) -> TtfBreach {
         current_stage: None,
         record_revision: 5,
         ..breach(user, level)
+    }
+}
+
+/// Of those who reached a stage, so many did it within target; in seconds half of them.
+pub fn cohort(
+    window: &str,
+    stage: &str,
+    plan: Option<&str>,
+    reached: i64,
+    within: i64,
+    median_s: i64,
+) -> CohortSummary {
+    CohortSummary {
+        tenant: "acme".to_owned(),
+        journey: "onboarding".to_owned(),
+        stage: stage.to_owned(),
+        window: window.to_owned(),
+        segment_name: plan.map(|_| "plan".to_owned()),
+        segment_value: plan.map(str::to_owned),
+        started: reached,
+        reached,
+        completed: within,
+        within_target: within,
+        median_ms: Some(Millis::from_secs(median_s)),
+        p90_ms: Some(Millis::from_secs(median_s * 2)),
+        efficiency_score: None,
+        breaches_open: 0,
+        evaluated_at: NOW,
     }
 }

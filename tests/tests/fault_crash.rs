@@ -1,8 +1,11 @@
 //! A processor is killed at each dangerous line of a commit, an alerter around a delivery; the next one goes on where it
-//! stopped. Needs a `ttf` that was built with the feature `failpoints`.
+//! stopped. What an alerter checks besides is held against a broker, too. Needs a `ttf` that was
+//! built with the feature `failpoints`.
 
 #[path = "fault_crash/alerter.rs"]
 mod alerter;
+#[path = "fault_crash/checks.rs"]
+mod checks;
 
 use ttf_tests::faults::{Cluster, Explained, Spec, Trial};
 

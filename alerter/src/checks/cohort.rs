@@ -130,39 +130,11 @@ fn finding(judged: &Judged<'_>, level: f64, config: &CohortChecks) -> Option<Fin
 
 #[cfg(test)]
 mod tests {
-    use telemetry_schemas::{EventTime, Millis};
-
     use super::*;
+    use crate::testing::cohort;
 
     fn config() -> CohortChecks {
         crate::testing::config("").checks.cohorts.expect("on by default")
-    }
-
-    fn cohort(
-        window: &str,
-        stage: &str,
-        segment: Option<&str>,
-        reached: i64,
-        within: i64,
-        median_s: i64,
-    ) -> CohortSummary {
-        CohortSummary {
-            tenant: "acme".to_owned(),
-            journey: "onboarding".to_owned(),
-            stage: stage.to_owned(),
-            window: window.to_owned(),
-            segment_name: segment.map(|_| "plan".to_owned()),
-            segment_value: segment.map(str::to_owned),
-            started: reached,
-            reached,
-            completed: within,
-            within_target: within,
-            median_ms: Some(Millis::from_secs(median_s)),
-            p90_ms: Some(Millis::from_secs(median_s * 2)),
-            efficiency_score: None,
-            breaches_open: 0,
-            evaluated_at: EventTime(0),
-        }
     }
 
     fn bad(cohorts: &[CohortSummary]) -> Vec<String> {

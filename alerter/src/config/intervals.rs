@@ -279,7 +279,7 @@ impl TimeSpec {
     }
 
     /// The instants of the day `days` after `at` at which it may begin or end.
-    fn boundaries(&self, at: EventTime, days: i64) -> Vec<EventTime> {
+    pub(super) fn boundaries(&self, at: EventTime, days: i64) -> Vec<EventTime> {
         let Some(local) = self.zoned(at) else { return Vec::new() };
         let Ok(date) = local.date().checked_add(jiff::Span::new().days(days)) else { return Vec::new() };
         let minutes = self.times.iter().flat_map(|range| [range.start_time.0, range.end_time.0]).chain([0]);
@@ -294,69 +294,22 @@ impl TimeSpec {
     }
 }
 
-/// When a route may speak: in one of its active intervals, where it has any, and in none of its mute intervals.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Hours {
-    pub active: Vec<TimeInterval>,
-    pub mute: Vec<TimeInterval>,
-}
-
-/// Why a route may not speak now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Closed {
-    /// None of its active intervals holds.
-    NotActive,
-    /// This interval holds.
-    Muted(String),
-}
-
-/// Nothing that opens later than this is looked for at once.
-const HORIZON_DAYS: i64 = 9;
-
-impl Hours {
-    /// Whether it may speak.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn check(&self, at: EventTime) -> Result<(), Closed> {
-        if let Some(muted) = self.mute.iter().find(|interval| interval.contains(at)) {
-            return Err(Closed::Muted(muted.name.clone()));
-        }
-        if !self.active.is_empty() && !self.active.iter().any(|interval| interval.contains(at)) {
-            return Err(Closed::NotActive);
-        }
-        Ok(())
-    }
-
-    /// The first instant after `now` at which it may speak, or one until which it may not.
-    pub fn opens_after(&self, now: EventTime) -> EventTime {
-        let specs = || self.active.iter().chain(&self.mute).flat_map(|interval| &interval.time_intervals);
-        let mut candidates: Vec<EventTime> =
-            (0..=HORIZON_DAYS).flat_map(|days| specs().flat_map(move |spec| spec.boundaries(now, days))).collect();
-        candidates.retain(|at| *at > now);
-        candidates.sort_unstable();
-        let last = candidates.last().copied();
-        let opens = candidates.into_iter().find(|at| self.check(*at).is_ok());
-        opens.or(last).unwrap_or(EventTime(now.0 + 86_400_000))
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn interval(spec: &str) -> TimeInterval {
+    pub fn interval(spec: &str) -> TimeInterval {
         serde_json::from_value(serde_json::json!({ "name": "i", "time_intervals": [
             serde_json::from_str::<serde_json::Value>(spec).expect("json")
         ]}))
         .unwrap_or_else(|error| panic!("{spec}: {error}"))
     }
 
-    fn at(text: &str) -> EventTime {
+    pub fn at(text: &str) -> EventTime {
         EventTime::parse(text).expect("a time")
     }
 
-    const OFFICE: &str = r#"{"weekdays": ["monday:friday"], "times": [{"start_time": "09:00", "end_time": "17:00"}],
+    pub const OFFICE: &str = r#"{"weekdays": ["monday:friday"], "times": [{"start_time": "09:00", "end_time": "17:00"}],
                              "location": "Europe/Berlin"}"#;
 
     #[test]
@@ -398,29 +351,5 @@ mod tests {
         let night =
             interval(r#"{"times": [{"start_time": "22:00", "end_time": "06:00"}], "weekdays": ["friday:monday"]}"#);
         assert_eq!(night.problems().len(), 2);
-    }
-
-    #[test]
-    fn it_is_known_when_a_route_may_speak_again() {
-        let hours = Hours { active: vec![interval(OFFICE)], mute: vec![interval(r#"{"dates": ["2026-11-23"]}"#)] };
-        assert_eq!(hours.check(at("2026-11-23T12:00:00Z")), Err(Closed::Muted("i".to_owned())));
-        assert_eq!(hours.check(at("2026-11-24T03:00:00Z")), Err(Closed::NotActive));
-        assert_eq!(hours.check(at("2026-11-24T12:00:00Z")), Ok(()));
-        assert_eq!(
-            hours.opens_after(at("2026-11-20T18:00:00Z")),
-            at("2026-11-24T08:00:00Z"),
-            "over weekend and holiday"
-        );
-        assert_eq!(hours.opens_after(at("2026-11-24T07:30:00Z")), at("2026-11-24T08:00:00Z"));
-    }
-
-    /// The night in which clocks go forward has no 02:30.
-    #[test]
-    fn a_time_that_the_clocks_jump_over_is_none() {
-        let spec = r#"{"times": [{"start_time": "02:30", "end_time": "05:00"}], "location": "Europe/Berlin"}"#;
-        let hours = Hours { active: vec![interval(spec)], mute: Vec::new() };
-        let opens = hours.opens_after(at("2026-03-29T00:30:00Z"));
-        assert_eq!(opens, at("2026-03-29T01:30:00Z"), "03:30 by the new time, where 02:30 would have been");
-        assert!(hours.check(opens).is_ok());
     }
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod checks;
+mod hours;
 mod intervals;
 mod matcher;
 mod quiet;
@@ -19,7 +20,8 @@ use stream_runtime::keyed::RuntimeConfig;
 pub use self::{
     check::{ConfigErrors, LABELS, is_label, is_mutable_label},
     checks::{ApplicationChecks, ChecksConfig, CohortChecks, PipelineChecks},
-    intervals::{Closed, Hours, TimeInterval},
+    hours::{Closed, Hours},
+    intervals::TimeInterval,
     matcher::{Comparison, Matcher, MatcherError},
     quiet::{EscalationStep, InhibitRule, Maintenance},
     receivers::{

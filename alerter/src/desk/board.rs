@@ -25,7 +25,7 @@ impl Desk {
     /// When the log does not answer.
     pub fn read(&self, tenant: Option<&str>) -> Result<BTreeMap<String, AlertState>, DeskError> {
         let mut kept: BTreeMap<String, bytes::Bytes> = BTreeMap::new();
-        self.scan(topics::ALERT_STATE, &mut |key, value| {
+        self.scan(topics::ALERT_STATE, |key, value| {
             let Ok(key) = std::str::from_utf8(key) else { return };
             match value {
                 Some(value) => {
@@ -56,7 +56,7 @@ impl Desk {
     /// When the log does not answer.
     pub fn receipts(&self, group_key: &str) -> Result<BTreeMap<String, Receipt>, DeskError> {
         let mut found = BTreeMap::new();
-        self.scan(topics::ALERT_DELIVERIES, &mut |key, value| {
+        self.scan(topics::ALERT_DELIVERIES, |key, value| {
             let Some((receiver, _)) = receipts::of(key).filter(|(_, group)| *group == group_key) else { return };
             match value.map(receipts::read) {
                 Some(Read::Receipt(receipt)) => {
@@ -71,7 +71,7 @@ impl Desk {
     }
 
     /// Reads a compacted topic to its end.
-    fn scan(&self, topic: &str, keep: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> Result<(), DeskError> {
+    fn scan(&self, topic: &str, mut keep: impl FnMut(&[u8], Option<&[u8]>)) -> Result<(), DeskError> {
         let found = self.log.topics(Some(&[topic]), TIMEOUT)?;
         let partitions = found.first().map_or(0, |topic| topic.partitions);
         let mut ends = BTreeMap::new();

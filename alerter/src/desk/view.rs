@@ -10,7 +10,7 @@ use crate::{
     delivery::receipts::{self, Receipt, Undelivered},
     group::{
         decide::{self, Reason},
-        state,
+        room, state,
     },
     message::Naming,
     mutes::{Mutes, Silence},
@@ -53,7 +53,7 @@ pub fn matches(group: &AlertState, matchers: &[Matcher]) -> bool {
 pub fn summary(group: &AlertState, naming: &Naming, mutes: &Mutes, now: EventTime) -> Value {
     let firing = || group.alerts.iter().filter(|alert| alert.breach.status == BreachStatus::Firing);
     let users: BTreeSet<_> = firing().map(|alert| (&alert.breach.user_id, &alert.breach.attempt)).collect();
-    let not_listed = state::not_listed(group);
+    let not_listed = room::not_listed(group);
     let since = group.alerts.iter().map(|alert| alert.breach.due_at).min();
     let last = group.history.last();
     json!({

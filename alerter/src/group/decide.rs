@@ -245,9 +245,12 @@ impl<'a> View<'a> {
         if self.rest_muted.is_some() {
             return false;
         }
+        if self.group.left_out > self.group.left_out_told {
+            return true;
+        }
         let mut new = unlisted::entries(&self.group.unlisted).filter(|entry| !entry.is_told()).peekable();
-        if self.group.left_out > self.group.left_out_told || new.peek().is_none() {
-            return self.group.left_out > self.group.left_out_told;
+        if new.peek().is_none() {
+            return false;
         }
         let told = self.group.alerts.iter().filter(|alert| alert.told_at.is_some());
         let told: HashSet<Subject> = told.map(|alert| Subject::of(&alert.breach)).collect();

@@ -1,5 +1,7 @@
 //! How much a group holds, and who goes when that is too much. Pure.
 
+use std::collections::HashSet;
+
 use telemetry_schemas::{
     BreachLevel, BreachStatus, EventTime, TtfBreach,
     alert::{AlertInstance, AlertState},
@@ -132,6 +134,32 @@ pub fn let_go(group: &mut AlertState, breach: &TtfBreach) -> Ended {
 /// The receivers were told of it, and not yet of its end: when it comes back, it is no news to them.
 fn note_end(group: &mut AlertState, breach: &TtfBreach) {
     unlisted::add(&mut group.unlisted_ended, Subject::of(breach), breach.level, true, usize::MAX);
+}
+
+/// How many are late and not listed: each attempt once, and none that is listed with another level.
+pub fn not_listed(group: &AlertState) -> usize {
+    count_not_listed(group, group.left_out, |_| true, |_| true)
+}
+
+/// Those of them the receivers know of.
+pub fn told_not_listed(group: &AlertState) -> usize {
+    count_not_listed(group, group.left_out_told, |alert| alert.told_at.is_some(), unlisted::Entry::is_told)
+}
+
+fn count_not_listed(
+    group: &AlertState,
+    only_counted: i64,
+    is_shown: impl Fn(&AlertInstance) -> bool,
+    is_meant: impl Fn(unlisted::Entry) -> bool,
+) -> usize {
+    let only_counted = usize::try_from(only_counted).unwrap_or_default();
+    if group.unlisted.is_empty() {
+        return only_counted;
+    }
+    let firing = group.alerts.iter().filter(|alert| alert.breach.status == BreachStatus::Firing && is_shown(alert));
+    let listed: HashSet<Subject> = firing.map(|alert| Subject::of(&alert.breach)).collect();
+    let entries = unlisted::entries(&group.unlisted).filter(|entry| is_meant(*entry));
+    only_counted + entries.filter(|entry| !listed.contains(&entry.subject)).count()
 }
 
 /// About how many bytes a breach is, written down.

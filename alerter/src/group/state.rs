@@ -1,7 +1,5 @@
 //! What is known of a group, and how breaches and notifications change it. Pure.
 
-use std::collections::HashSet;
-
 use sha2::{Digest, Sha256};
 use telemetry_schemas::{
     BreachLevel, BreachStatus, EventTime, Millis, TtfBreach,
@@ -254,32 +252,6 @@ pub fn rest_labels(group: &AlertState) -> Labels {
     labels
 }
 
-/// How many are late and not listed: each attempt once, and none that is listed with another level.
-pub fn not_listed(group: &AlertState) -> usize {
-    count_not_listed(group, group.left_out, |_| true, |_| true)
-}
-
-/// Those of them the receivers know of.
-fn told_not_listed(group: &AlertState) -> usize {
-    count_not_listed(group, group.left_out_told, |alert| alert.told_at.is_some(), unlisted::Entry::is_told)
-}
-
-fn count_not_listed(
-    group: &AlertState,
-    only_counted: i64,
-    is_shown: impl Fn(&AlertInstance) -> bool,
-    is_meant: impl Fn(unlisted::Entry) -> bool,
-) -> usize {
-    let only_counted = usize::try_from(only_counted).unwrap_or_default();
-    if group.unlisted.is_empty() {
-        return only_counted;
-    }
-    let firing = group.alerts.iter().filter(|alert| alert.breach.status == BreachStatus::Firing && is_shown(alert));
-    let listed: HashSet<Subject> = firing.map(|alert| Subject::of(&alert.breach)).collect();
-    let entries = unlisted::entries(&group.unlisted).filter(|entry| is_meant(*entry));
-    only_counted + entries.filter(|entry| !listed.contains(&entry.subject)).count()
-}
-
 /// Who is told. A step of an escalation is told to those of the step; from then on they hear what the others hear.
 fn receivers(group: &mut AlertState, receiver: &str, reason: Reason, terms: Terms<'_>, now: EventTime) -> Vec<String> {
     if group.notified.is_empty() {
@@ -334,7 +306,7 @@ pub fn tell(
     let alerts: Vec<TtfBreach> =
         group.alerts.iter().filter(|alert| alert.told_at.is_some()).map(|alert| alert.breach.clone()).collect();
     let fingerprint = fingerprint(&alerts);
-    let left_out = i64::try_from(told_not_listed(group)).unwrap_or(i64::MAX);
+    let left_out = i64::try_from(room::told_not_listed(group)).unwrap_or(i64::MAX);
     let mut notifications = Vec::with_capacity(receivers.len());
     for receiver in receivers {
         group.sequence += 1;

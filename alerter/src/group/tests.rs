@@ -2,6 +2,7 @@
 
 mod acts;
 mod crowd;
+mod drive;
 mod model;
 mod model_acts;
 mod past;

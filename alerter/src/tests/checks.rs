@@ -8,7 +8,7 @@ use stream_runtime::log::{
 };
 use telemetry_schemas::{
     BreachStatus::{Firing, Resolved},
-    Codec, Event, EventTime, EventType, Millis, RecordKey,
+    Codec, Event, EventTime, EventType, RecordKey,
     cohort::CohortSummary,
     topics,
 };
@@ -17,6 +17,7 @@ use super::{
     installation::{Installation, Running, eventually},
     receiver::FakeReceiver,
 };
+use crate::testing::cohort;
 
 const CALL: Duration = Duration::from_secs(5);
 const PARTITIONS: i32 = 2;
@@ -107,27 +108,6 @@ impl Checked {
 
     async fn stop(self) {
         self.running.stop().await;
-    }
-}
-
-/// Of those who reached a stage, so many did it within target; in seconds half of them.
-fn cohort(window: &str, stage: &str, plan: Option<&str>, reached: i64, within: i64, median: i64) -> CohortSummary {
-    CohortSummary {
-        tenant: "acme".to_owned(),
-        journey: "onboarding".to_owned(),
-        stage: stage.to_owned(),
-        window: window.to_owned(),
-        segment_name: plan.map(|_| "plan".to_owned()),
-        segment_value: plan.map(str::to_owned),
-        started: reached,
-        reached,
-        completed: within,
-        within_target: within,
-        median_ms: Some(Millis::from_secs(median)),
-        p90_ms: Some(Millis::from_secs(median * 2)),
-        efficiency_score: None,
-        breaches_open: 0,
-        evaluated_at: EventTime(service_kit::clock::now_ms()),
     }
 }
 

@@ -4,7 +4,7 @@ use telemetry_schemas::{
     alert::{AlertAction, AlertCommand},
 };
 
-use super::semantics::{Drive, SECOND, heard};
+use super::drive::{Drive, SECOND, heard};
 use crate::testing::{NOW, breach, resolved};
 
 pub const STEPS: &str = "

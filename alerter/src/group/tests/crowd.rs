@@ -8,7 +8,7 @@ use telemetry_schemas::{
     alert::{AlertState, Notification},
 };
 
-use super::semantics::{Drive, SECOND};
+use super::drive::{Drive, SECOND};
 use crate::{
     group::{room::Bounds, state},
     testing::{breach, resolved},
@@ -47,42 +47,48 @@ fn word(reason: &str, late: usize) -> (String, usize) {
     (reason.to_owned(), late)
 }
 
+/// Ten are late, few of them are listed, and the receiver knows of all.
+fn ten_told() -> Drive {
+    let mut drive = Drive::bounded(SECTION, SMALL);
+    fire(&mut drive, 0..10);
+    drive.wait(5);
+    assert_eq!(said(&mut drive), [word("first_notification", 10)]);
+    drive
+}
+
+/// Nothing more is said, however long one waits.
+fn assert_silence(drive: &mut Drive) {
+    drive.wait(3_600);
+    assert_eq!(said(drive), []);
+}
+
 fn kept(drive: &Drive) -> &AlertState {
     &drive.groups.values().next().expect("one group").kept
 }
 
 #[test]
 fn who_is_not_listed_is_counted_in_the_next_message_and_told_by_itself() {
-    let mut drive = Drive::bounded(SECTION, SMALL);
-    fire(&mut drive, 0..10);
+    let mut drive = ten_told();
     assert!((1..10).contains(&kept(&drive).alerts.len()), "{}", kept(&drive).alerts.len());
-    drive.wait(5);
-    assert_eq!(said(&mut drive), [word("first_notification", 10)]);
     // None of these is listed, and yet somebody hears of them.
     fire(&mut drive, 10..30);
     drive.wait(61);
     assert_eq!(said(&mut drive), [word("alerts_added", 30)]);
-    drive.wait(3_600);
-    assert_eq!(said(&mut drive), []);
+    assert_silence(&mut drive);
 }
 
 #[test]
 fn it_is_not_over_while_somebody_is_late_who_is_not_listed() {
-    let mut drive = Drive::bounded(SECTION, SMALL);
-    fire(&mut drive, 0..10);
-    drive.wait(5);
-    said(&mut drive);
+    let mut drive = ten_told();
     let listed: Vec<TtfBreach> = kept(&drive).alerts.iter().map(|alert| alert.breach.clone()).collect();
     drive.transaction(listed.iter().map(|breach| resolved(&breach.user_id, Warning)).collect());
-    drive.wait(3_600);
-    assert_eq!(said(&mut drive), []);
+    assert_silence(&mut drive);
     // They are told of all the same when there is something to tell: what is worse, and then the end.
     fire(&mut drive, 50..51);
     drive.wait(61);
     assert_eq!(said(&mut drive), [word("alerts_added", 10 - listed.len() + 1)]);
     end(&mut drive, 0..9);
-    drive.wait(3_600);
-    assert_eq!(said(&mut drive), []);
+    assert_silence(&mut drive);
     end(&mut drive, 9..51);
     drive.wait(120);
     assert_eq!(said(&mut drive), [word("resolved", 0)]);
@@ -98,8 +104,7 @@ fn the_same_word_twice_and_the_end_of_strangers_change_no_count() {
     drive.wait(5);
     assert_eq!(said(&mut drive), [word("first_notification", 10)]);
     fire(&mut drive, 0..10);
-    drive.wait(3_600);
-    assert_eq!(said(&mut drive), []);
+    assert_silence(&mut drive);
 }
 
 #[test]
@@ -123,8 +128,7 @@ fn who_was_over_before_anybody_was_told_is_told_to_nobody_listed_or_not() {
     let mut drive = Drive::bounded(SECTION, SMALL);
     fire(&mut drive, 0..10);
     end(&mut drive, 0..10);
-    drive.wait(3_600);
-    assert_eq!(said(&mut drive), []);
+    assert_silence(&mut drive);
     assert!(drive.open().is_empty());
 }
 
@@ -141,8 +145,7 @@ fn past_the_hashes_it_is_a_count_that_ends_take_down() {
     drive.wait(61);
     assert_eq!(said(&mut drive), [word("alerts_added", 21)]);
     end(&mut drive, 0..20);
-    drive.wait(3_600);
-    assert_eq!(said(&mut drive), []);
+    assert_silence(&mut drive);
     end(&mut drive, 20..21);
     drive.wait(61);
     assert_eq!(said(&mut drive), [word("resolved", 0)]);
@@ -150,10 +153,7 @@ fn past_the_hashes_it_is_a_count_that_ends_take_down() {
 
 #[test]
 fn a_higher_level_is_listed_and_told_although_there_is_no_room() {
-    let mut drive = Drive::bounded(SECTION, SMALL);
-    fire(&mut drive, 0..10);
-    drive.wait(5);
-    said(&mut drive);
+    let mut drive = ten_told();
     drive.take(breach(&user(9), Escalation));
     drive.wait(61);
     assert_eq!(drive.sent[0].level, Escalation);
@@ -169,8 +169,7 @@ fn a_silence_of_all_that_is_listed_is_one_of_the_others_too() {
     );
     let mut drive = Drive::bounded(&silenced, SMALL);
     fire(&mut drive, 0..10);
-    drive.wait(3_600);
-    assert_eq!(said(&mut drive), []);
+    assert_silence(&mut drive);
     assert!(kept(&drive).history.iter().any(|decided| decided.reason == "in_maintenance"));
     end(&mut drive, 0..10);
     drive.wait(60);

@@ -15,7 +15,7 @@ use telemetry_schemas::{BreachLevel, Codec, EventTime, TtfBreach, alert::Notific
 
 use super::{
     crowd::late,
-    semantics::{Drive, SECOND, keeping},
+    drive::{Drive, SECOND, keeping},
 };
 use crate::{
     group::{codec::GroupCodec, processor::GroupProcessor, room::Bounds},

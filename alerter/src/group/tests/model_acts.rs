@@ -13,8 +13,8 @@ use telemetry_schemas::{
 
 use super::{
     acts::command,
+    drive::{Drive, SECOND},
     model::test_driver,
-    semantics::{Drive, SECOND},
 };
 use crate::{
     route::all_labels,

@@ -4,7 +4,7 @@ use telemetry_schemas::{
     BreachStatus, TtfBreach,
 };
 
-use super::semantics::Drive;
+use super::drive::Drive;
 use crate::{group::processor::Input, testing::breach};
 
 const KEY: &str = "late:acme:onboarding";

@@ -8,7 +8,7 @@ use telemetry_schemas::{
 
 use super::{
     acts::{command, told},
-    semantics::{Drive, SECOND, heard},
+    drive::{Drive, SECOND, heard},
 };
 use crate::testing::{NOW, breach, resolved};
 
