@@ -62,47 +62,40 @@ pub fn check(value: &Value, findings: &mut Findings) {
 }
 
 /// Takes a checked `context` apart.
-pub fn take(mut context: Map<String, Value>) -> EventContext {
-    let mut library = match context.remove("library") {
-        Some(Value::Object(library)) => library,
-        _ => Map::new(),
-    };
-    let consent = context.get("consent").and_then(Value::as_object).map(|consent| {
-        let agreed = |key: &str| consent.get(key).and_then(Value::as_bool).unwrap_or(false);
-        Consent { analytics: agreed("analytics"), marketing: agreed("marketing") }
-    });
-    EventContext {
-        library_name: take_text(&mut library, "name"),
-        library_version: take_text(&mut library, "version"),
-        locale: take_text(&mut context, "locale"),
-        timezone: take_text(&mut context, "timezone"),
-        ip: take_text(&mut context, "ip"),
-        user_agent: take_text(&mut context, "user_agent"),
-        release: take_text(&mut context, "release"),
-        segments: take_texts(&mut context, "segments"),
-        experiments: take_texts(&mut context, "experiments"),
-        consent,
+pub fn take(context: Map<String, Value>) -> EventContext {
+    let mut taken = EventContext::default();
+    for (name, value) in context {
+        match (name.as_str(), value) {
+            ("library", Value::Object(mut library)) => {
+                taken.library_name = library.remove("name").and_then(text_of);
+                taken.library_version = library.remove("version").and_then(text_of);
+            }
+            ("segments", Value::Object(texts)) => taken.segments = texts_of(texts),
+            ("experiments", Value::Object(texts)) => taken.experiments = texts_of(texts),
+            ("consent", Value::Object(consent)) => {
+                let agreed = |key: &str| consent.get(key).and_then(Value::as_bool).unwrap_or(false);
+                taken.consent = Some(Consent { analytics: agreed("analytics"), marketing: agreed("marketing") });
+            }
+            ("locale", value) => taken.locale = text_of(value),
+            ("timezone", value) => taken.timezone = text_of(value),
+            ("ip", value) => taken.ip = text_of(value),
+            ("user_agent", value) => taken.user_agent = text_of(value),
+            ("release", value) => taken.release = text_of(value),
+            _ => {}
+        }
     }
+    taken
 }
 
-fn take_text(map: &mut Map<String, Value>, key: &str) -> Option<String> {
-    match map.remove(key) {
-        Some(Value::String(text)) => Some(text),
+fn text_of(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
         _ => None,
     }
 }
 
-fn take_texts(map: &mut Map<String, Value>, key: &str) -> BTreeMap<String, String> {
-    let Some(Value::Object(texts)) = map.remove(key) else {
-        return BTreeMap::new();
-    };
-    texts
-        .into_iter()
-        .filter_map(|(name, value)| match value {
-            Value::String(text) => Some((name, text)),
-            _ => None,
-        })
-        .collect()
+fn texts_of(map: Map<String, Value>) -> BTreeMap<String, String> {
+    map.into_iter().filter_map(|(name, value)| Some((name, text_of(value)?))).collect()
 }
 
 fn max_length(key: &str) -> usize {

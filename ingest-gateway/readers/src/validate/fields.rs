@@ -85,31 +85,35 @@ pub fn check(event: &Map<String, Value>) -> Vec<Violation> {
 }
 
 /// Takes a checked object apart.
-pub fn take(mut event: Map<String, Value>) -> ValidEvent {
-    let event_type = event.get("event_type").and_then(Value::as_str).and_then(type_named);
-    let timestamp = event.get("timestamp").and_then(Value::as_str).and_then(rfc3339::parse);
-    let mut text = |key: &str| match event.remove(key) {
-        Some(Value::String(text)) => Some(text),
-        _ => None,
+pub fn take(event: Map<String, Value>) -> ValidEvent {
+    let mut valid = ValidEvent {
+        event_name: String::new(),
+        event_type: EventType::Unknown,
+        event_id: None,
+        timestamp: None,
+        user_id: None,
+        anonymous_id: None,
+        session_id: None,
+        journey_id: None,
+        properties: Map::new(),
+        context: EventContext::default(),
     };
-    ValidEvent {
-        event_name: text("event_name").unwrap_or_default(),
-        event_type: event_type.unwrap_or(EventType::Unknown),
-        event_id: text("event_id"),
-        timestamp,
-        user_id: text("user_id"),
-        anonymous_id: text("anonymous_id"),
-        session_id: text("session_id"),
-        journey_id: text("journey_id"),
-        properties: match event.remove("properties") {
-            Some(Value::Object(properties)) => properties,
-            _ => Map::new(),
-        },
-        context: match event.remove("context") {
-            Some(Value::Object(map)) => context::take(map),
-            _ => EventContext::default(),
-        },
+    for (name, value) in event {
+        match (name.as_str(), value) {
+            ("event_name", Value::String(text)) => valid.event_name = text,
+            ("event_type", Value::String(text)) => valid.event_type = type_named(&text).unwrap_or(EventType::Unknown),
+            ("event_id", Value::String(text)) => valid.event_id = Some(text),
+            ("timestamp", Value::String(text)) => valid.timestamp = rfc3339::parse(&text),
+            ("user_id", Value::String(text)) => valid.user_id = Some(text),
+            ("anonymous_id", Value::String(text)) => valid.anonymous_id = Some(text),
+            ("session_id", Value::String(text)) => valid.session_id = Some(text),
+            ("journey_id", Value::String(text)) => valid.journey_id = Some(text),
+            ("properties", Value::Object(properties)) => valid.properties = properties,
+            ("context", Value::Object(context)) => valid.context = context::take(context),
+            _ => {}
+        }
     }
+    valid
 }
 
 /// True when this could be an `event_id`, so that an answer may repeat it.
