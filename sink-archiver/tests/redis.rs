@@ -220,7 +220,9 @@ async fn a_redis_that_is_killed_and_comes_back_with_an_older_copy_stops_nothing_
     let users: Vec<String> = (0..20).map(|n| format!("user-{n}")).collect();
     let mut topics = common::Topics::default();
     for revision in 1..=4 {
-        users.iter().for_each(|user| topics.record(&record(user, revision)));
+        for user in &users {
+            topics.record(&record(user, revision));
+        }
     }
     let of_revision = |n: usize| &topics.all()[(n - 1) * users.len()..n * users.len()];
     let shows = async |revision: i64| {

@@ -46,9 +46,20 @@ pub(super) fn read<'a>(
     if erased == 0 {
         return Ok(ledger);
     }
+    // Few were erased, and many are asked for: all of the ledger is read at once.
+    let all: Option<HashMap<String, i64>> = (erased.unsigned_abs() < users.len() as u64)
+        .then(|| {
+            let mut statement = transaction.prepare_cached(include_str!("queries/read_whole_ledger.sql"))?;
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()
+        })
+        .transpose()?;
     let mut statement = transaction.prepare_cached(include_str!("queries/read_ledger.sql"))?;
     for (tenant, user_id) in users {
-        let erased_at: Option<i64> = statement.query_row([key.hash(tenant, user_id)], |row| row.get(0)).optional()?;
+        let hash = key.hash(tenant, user_id);
+        let erased_at: Option<i64> = match &all {
+            Some(all) => all.get(&hash).copied(),
+            None => statement.query_row([hash], |row| row.get(0)).optional()?,
+        };
         if let Some(erased_at) = erased_at {
             ledger.note(tenant, user_id, EventTime(erased_at));
         }

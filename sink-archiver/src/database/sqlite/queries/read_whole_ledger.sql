@@ -1,0 +1,1 @@
+SELECT user_hash, erased_at FROM erasure_ledger
