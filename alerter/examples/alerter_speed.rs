@@ -23,7 +23,7 @@ use telemetry_schemas::{BreachLevel, Codec, EventTime, RecordKey, TtfBreach, top
 const DEFAULTS: &str = include_str!("../../config/telemetry.yaml");
 const PARTITIONS: i32 = 4;
 const CALL: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(400);
 
 /// When each user's notification came.
 type Came = Arc<Mutex<BTreeMap<String, Instant>>>;

@@ -257,8 +257,11 @@ impl DeliverySink {
             tokio::select! {
                 Some(finished) = self.running.join_next() => match finished {
                     Ok(finished) => self.finish(finished),
-                    // Nobody aborts single deliveries, so it has panicked: the process ends.
-                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                    // Nobody aborts single deliveries: it has panicked, and the process ends; or that ends anyway.
+                    Err(error) => match error.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(_) => return,
+                    },
                 },
                 () = tokio::time::sleep_until(next) => {
                     if next == until {
