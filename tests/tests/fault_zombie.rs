@@ -96,7 +96,9 @@ async fn a_successor_waits_for_a_commit_that_may_still_come() {
     successor.drain();
 }
 
-async fn quick_signups(trial: &mut Trial) -> i64 {
+/// Begins once the processor has every partition: who had them before it may still be waited for.
+async fn quick_signups(trial: &mut Trial, processor: &Processor) -> i64 {
+    all_partitions(&[processor]).await;
     let now_ms = service_kit::clock::now_ms();
     let users: Vec<String> = (0..6).map(|number| format!("{}-{number}", trial.users)).collect();
     let events = signups(users.iter().map(String::as_str), now_ms);
@@ -116,7 +118,7 @@ async fn a_zombie_that_wakes_just_before_the_transaction_of_its_timers_changes_n
     let mut trial = Trial::on(Cluster::shared()).with_journeys(quick_journeys());
     // It has looked at its membership and has nothing open: neither keeps its transaction from being begun.
     let mut zombie = trial.start_ready(&spec("0").stopped_at("keyed::before_begin")).await;
-    let judged = quick_signups(&mut trial).await;
+    let judged = quick_signups(&mut trial, &zombie).await;
     trial.committed(6).await;
     // The next transaction is that of the timers: nothing else comes in.
     zombie.arm();
@@ -139,7 +141,7 @@ async fn a_zombie_that_wakes_just_before_the_transaction_of_its_timers_changes_n
 async fn a_zombie_that_wakes_on_a_quiet_partition_with_due_timers_changes_nothing() {
     let mut trial = Trial::on(Cluster::shared()).with_journeys(quick_journeys());
     let mut zombie = trial.start_ready(&spec("0")).await;
-    let judged = quick_signups(&mut trial).await;
+    let judged = quick_signups(&mut trial, &zombie).await;
     trial.committed(6).await;
     // Nothing is open and nothing comes in; when it wakes, its timers are long due.
     zombie.stop().await;

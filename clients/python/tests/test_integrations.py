@@ -47,11 +47,11 @@ def test_flask(telemetry_events: CapturedEvents) -> None:
         raise ValueError("private")
 
     with app.test_client() as browser:
-        for path in ("/users/ada", "/nowhere", "/fails"):
+        for path in ("/users/lovelace", "/nowhere", "/fails"):
             browser.get(path)
     assert summary(telemetry_events) == WANTED
     assert "private" not in str(telemetry_events.events)
-    assert "ada" not in str(telemetry_events.events)
+    assert "lovelace" not in str(telemetry_events.events)
 
 
 def test_fastapi(telemetry_events: CapturedEvents) -> None:
@@ -74,7 +74,7 @@ def test_fastapi(telemetry_events: CapturedEvents) -> None:
     async def main() -> None:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://shop") as browser:
-            for path in ("/users/ada", "/nowhere", "/fails"):
+            for path in ("/users/lovelace", "/nowhere", "/fails"):
                 await browser.get(path)
 
     asyncio.run(main())
@@ -101,7 +101,7 @@ from telemetry.integrations.django import client
 from telemetry.testing import capture
 with capture() as events:
     browser = Client(raise_request_exception=False)
-    for address in ("/users/ada", "/nowhere", "/fails"):
+    for address in ("/users/lovelace", "/nowhere", "/fails"):
         browser.get(address)
 assert client().options.flush_interval == 2
 for event in events:

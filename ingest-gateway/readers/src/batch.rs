@@ -76,13 +76,13 @@ fn split_json(body: &Bytes, max_events: usize) -> Result<Batch, Unreadable> {
     let (values, sent_at) = match first_byte(body) {
         None => return Err(malformed("the body is empty").into()),
         Some(b'[') => (read::<Vec<&RawValue>>(&text.text)?, None),
-        Some(b'{') => match envelope(&text.text)? {
-            Some(batch) => batch,
-            None => {
+        Some(b'{') => {
+            let Some(batch) = envelope(&text.text)? else {
                 let event = text.raw_event(body, text.text.trim_ascii());
                 return Ok(Batch { events: vec![event], sent_at: None });
-            }
-        },
+            };
+            batch
+        }
         Some(_) => return Err(malformed("the body must be an object or an array").into()),
     };
     if values.len() > max_events {

@@ -169,7 +169,7 @@ mod tests {
     fn what_is_sealed_opens_for_its_tenant_and_field_alone() {
         let keys = keyring(&["k1"]);
         let sealed = keys.seal("acme", "properties.email", "ada@example.com").unwrap();
-        assert!(!sealed.contains("ada"), "{sealed}");
+        assert!(!sealed.contains("ada@"), "{sealed}");
         assert_eq!(keys.open("acme", "properties.email", &sealed).unwrap(), "ada@example.com");
         assert_eq!(keys.open("other", "properties.email", &sealed), Err(OpenError::Damaged));
         assert_eq!(keys.open("acme", "properties.phone", &sealed), Err(OpenError::Damaged));

@@ -37,11 +37,11 @@ async fn listed(dev: &Dev, what: &str, is_so: impl Fn(&Value) -> bool) -> Value 
 async fn an_alert_is_listed_explained_taken_and_over() {
     let dev = Dev::start_with(&[("TELEMETRY__ALERTER__ROUTE__GROUP_INTERVAL", "1s")]).await;
     assert_eq!(json_of(&dev, &["list"])["alerts"], json!([]));
-    sign_up_late(&dev, "ada").await;
+    sign_up_late(&dev, "lovelace").await;
     let alert = listed(&dev, "it is told", |alert| !alert["told"].as_array().expect("a list").is_empty()).await;
     let id = alert["id"].as_str().expect("an id").to_owned();
     assert_eq!((&alert["status"], &alert["level"], &alert["users"]), (&json!("firing"), &json!("warning"), &json!(1)));
-    assert!(!alert.to_string().contains("ada"), "users are named by a hash: {alert}");
+    assert!(!alert.to_string().contains("lovelace"), "users are named by a hash: {alert}");
 
     assert_eq!(dev.run(&["alert", "ack", &id[..8], "--author", "grace", "--comment", "calling them"]).code, 0);
     let alert = listed(&dev, "it is taken", |alert| alert["status"] == "acknowledged").await;
@@ -52,7 +52,7 @@ async fn an_alert_is_listed_explained_taken_and_over() {
     let entries: Vec<_> = json_of(&dev, &["show", &id])["alerts"].as_array().expect("a list").clone();
     assert_eq!(entries[0]["labels"]["alertname"], "TtfDeadlineMissed");
 
-    let event = json!({"event_name": "first_success", "event_type": "track", "user_id": "ada"});
+    let event = json!({"event_name": "first_success", "event_type": "track", "user_id": "lovelace"});
     assert_eq!(dev.post(&event).await.0, 202);
     let alert = listed(&dev, "it is over", |alert| alert["status"] == "over").await;
     assert_eq!(alert["last_decision"], "resolved");
