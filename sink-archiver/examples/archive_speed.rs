@@ -6,7 +6,7 @@
 //! as they are in the topic; time is of the wall, in a folder in memory or on disk as `TMPDIR` says.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use sink_archiver::{
     decode::{Message, decode_all},
     metrics::Metrics,
     objects::{
-        grouping::{People, devices, group, users},
+        grouping::{People, Seen, group},
         parquet,
         rows::Row,
         sink::ObjectSink,
@@ -197,23 +197,18 @@ fn rows_of(records: &[Record]) -> Result<Vec<Row>> {
     Ok(rows.filter_map(|(record, message)| Some(Row { offset: record.offset, message: message.ok()? })).collect())
 }
 
-async fn resolve(database: &dyn Database, records: &[Record]) -> Result<People> {
+async fn resolve(database: &dyn Database, records: &[Record]) -> Result<(People, People)> {
     let rows = rows_of(records)?;
-    let mut known = database.resolve(users(&rows)).await?;
-    known.extend(database.resolve(devices(&rows)).await?);
-    Ok(known)
+    let Seen { users, devices } = Seen::of(&rows);
+    Ok((database.resolve(users).await?, database.resolve(devices).await?))
 }
 
 /// Decodes, groups and writes files, and nothing else: no cuts, no manifests, no checksums, nobody looked up.
-fn bare(
-    records: &[Record],
-    known: &HashMap<sink_archiver::database::Person, sink_archiver::database::Resolved>,
-    folder: &std::path::Path,
-) -> Result<usize> {
+fn bare(records: &[Record], (users, devices): &(People, People), folder: &std::path::Path) -> Result<usize> {
     std::fs::create_dir_all(folder)?;
     let mut written = 0;
     for (number, cut) in records.chunks(CUT).enumerate() {
-        for rows in group(rows_of(cut)?, known).objects.into_values() {
+        for rows in group(rows_of(cut)?, users, devices).objects.into_values() {
             let bytes = parquet::write(&rows)?;
             written += bytes.len();
             let file = folder.join(format!("{number}.parquet"));
@@ -278,8 +273,9 @@ async fn erase(name: &str, database: &Arc<dyn Database>, people: u64) -> Result<
             .iter()
             .map(|sourced| Row { offset: 0, message: Message::Event(Box::new(sourced.row.clone())) })
             .collect();
-        database.resolve(users(&rows)).await?;
-        database.resolve(devices(&rows)).await?;
+        let Seen { users, devices } = Seen::of(&rows);
+        database.resolve(users).await?;
+        database.resolve(devices).await?;
         let expected = next;
         next += chunk.len() as i64;
         let offsets = vec![rows::OffsetMove { topic: at.topic.clone(), partition: 0, expected, next }];

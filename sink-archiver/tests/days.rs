@@ -289,3 +289,44 @@ async fn a_day_is_counted_against_the_database_without_who_was_erased_and_what_i
     // Past their time: they may be there still, or be gone.
     assert_eq!(tallies(40).await.0, [(24, 0, 0), (24, 20, 20), (12, 10, 10)]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pseudonyms_that_an_older_copy_of_the_database_does_not_have_name_nobody_and_change_no_object() {
+    let (mut stores, mut topics, log) = closed_day().await;
+    let before = stores.objects("a").await;
+    // An older copy takes the database's place: it has read nothing yet, and its offsets say so.
+    stores.database = common::people_in(&stores.folder.path().join("copy")).await;
+    let mut database = archiver(&stores.database, "a");
+    database.sink.assigned(&topics.partitions()).await.expect("assigned");
+    database.sink.write(topics.all()).await.expect("written");
+
+    // Read again from the beginning, as by a group that lost its offsets: the same names and bytes.
+    stores.process("a", 4).feed(&topics, 9).await.expect("fed");
+    common::object_suite::assert_same(&stores.objects("a").await, &before);
+    let report = verifier(&stores, "a", Some(&log)).verify(DATE).await.expect("verified");
+    assert_eq!(report.findings, [], "what the objects say is what the topics hold");
+    assert_eq!((report.rows_compared, report.rows_of_erased), (0, 60), "counted as those of people who are gone");
+    let window = Window { from: EventTime(T0), to: EventTime(T0 + DAY), tenant: None };
+    let restorer = Restorer::new(stores.store("a"), Arc::clone(&stores.database), Codec::without_registry(), None);
+    let restored = restorer.restore(&window, &mut |_| {}).await.expect("restored");
+    assert_eq!((restored.events, restored.forgotten), (0, 24), "nobody knows whose they are");
+
+    // Whoever comes again gets a new pseudonym; what came before stays under the old one.
+    let mut later = Topics::default();
+    for user in 0..4 {
+        let event = event(&format!("user-{user}"), 5);
+        topics.event(&event);
+        later.event(&event);
+    }
+    publish(&log, &later).await;
+    stores.process("a", 4).feed(&topics, 9).await.expect("fed");
+    let after = stores.objects("a").await;
+    assert!(after.len() > before.len() && before.iter().all(|(path, bytes)| after[path] == *bytes));
+    // A bucket, or a prefix, that is empty is filled from the topics, under pseudonyms that are known.
+    stores.process("anew", 4).feed(&topics, 9).await.expect("fed");
+    let closer = DayCloser::new(stores.store("anew"), log.clone());
+    assert_eq!(closer.close_due(EventTime(T0 + 2 * DAY)).await.expect("closed").0.len(), 1);
+    let restorer = Restorer::new(stores.store("anew"), Arc::clone(&stores.database), Codec::without_registry(), None);
+    let restored = restorer.restore(&window, &mut |_| {}).await.expect("restored");
+    assert_eq!((restored.events, restored.forgotten), (28, 0));
+}

@@ -21,12 +21,23 @@ use axum::{
 };
 use common::{
     Topics,
+    kafka::{Kafka, publish},
     object_suite::{Process, Stores, assert_same},
 };
 use parking_lot::Mutex;
-use sink_archiver::objects::store::Store;
-use stream_runtime::sink::{Sink, SinkError};
-use telemetry_schemas::topics::{EVENTS, TTF_BREACHES, TTF_RECORDS};
+use service_kit::Kit;
+use sink_archiver::{
+    metrics::Metrics,
+    objects::{sink::ObjectSink, start::GroupOffsets, store::Store, writer::CutWriter},
+};
+use stream_runtime::{
+    log::Log,
+    sink::{self, Sink, SinkError, SinkOptions},
+};
+use telemetry_schemas::{
+    Codec,
+    topics::{EVENTS, TTF_BREACHES, TTF_RECORDS},
+};
 
 /// What the door does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,6 +314,84 @@ async fn a_rebalance_in_the_middle_of_an_object_moves_no_row() {
     assert!(matches!(late, Err(SinkError::Moved(_))), "{late:?}");
     two.feed(&topics, 4).await.expect("fed");
     assert_same(&stores.objects("a").await, &oracle);
+}
+
+/// The object sink of an archiver of this group, on a real Kafka.
+async fn archiver_on(log: &Arc<dyn Log>, stores: &Stores, name: &str) -> Kit {
+    let (kit, store) = (Kit::for_test(), stores.store(name));
+    let metrics = Metrics::new(&kit);
+    let codec = Codec::without_registry();
+    let writer = CutWriter::new(store.clone(), Arc::clone(&stores.database), codec, metrics.clone());
+    let offsets = Arc::new(GroupOffsets::new(Arc::clone(log), name));
+    let sink = ObjectSink::new(store, writer, offsets, &common::rotation(7), metrics);
+    let topics = [EVENTS, TTF_RECORDS, TTF_BREACHES].map(str::to_owned).to_vec();
+    let mut options = SinkOptions::new("objects", name, topics);
+    options.batch_interval = Duration::from_millis(20);
+    sink::run(options, Arc::clone(log), sink, &kit).expect("started");
+    kit
+}
+
+/// What a metric says, over all of its labels.
+fn total(kit: &Kit, metric: &str) -> i64 {
+    let page = kit.metrics().render();
+    let numbers = page.lines().filter(|line| line.starts_with(metric)).filter_map(|line| line.rsplit(' ').next());
+    numbers.filter_map(|number| number.parse::<f64>().ok()).sum::<f64>() as i64
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = std::time::Instant::now() + common::kafka::PATIENCE;
+    while !holds().await {
+        assert!(std::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archiver_that_joins_on_a_real_kafka_while_objects_are_open_leaves_the_same_objects() {
+    const BUFFERED: &str = "ttf_archive_buffered_records{";
+    let kafka = tokio::task::spawn_blocking(Kafka::start).await.expect("started");
+    let log = kafka.log();
+    let own = format!("archiver/joined-{}", jiff::Timestamp::now().as_nanosecond());
+    let stores =
+        Stores::new(move |_: &Path, name| open(&variable("TTF_TEST_S3_ENDPOINT"), &format!("{own}/{name}"))).await;
+    let (cuts, open_records) = (|records: i64| records / 2 / 7 * 2, |records: i64| records / 2 % 7 * 2);
+    // 36 events, 36 records, 18 breaches, half of them in each partition: two, two and one cuts, and 4, 4 and 2 more.
+    let topics = Topics::of_users(9);
+    let counts = [36, 36, 18];
+    publish(&log, &topics).await;
+    let one = archiver_on(&log, &stores, "a").await;
+    let complete = async |name: &str| {
+        let objects = stores.objects(name).await;
+        objects.keys().filter(|path| path.starts_with("_complete/")).count() as i64
+    };
+    let (first_cuts, open_then): (i64, i64) = (counts.map(cuts).iter().sum(), counts.map(open_records).iter().sum());
+    assert_eq!((first_cuts, open_then), (10, 20));
+    until("objects of every partition are open", async || {
+        complete("a").await == first_cuts && total(&one, BUFFERED) == open_then
+    })
+    .await;
+
+    let two = archiver_on(&log, &stores, "a").await;
+    until("each has half of the open objects", async || {
+        [&one, &two].map(|kit| total(kit, BUFFERED)) == [open_then / 2; 2]
+    })
+    .await;
+    publish(&log, &topics).await;
+    let all: i64 = counts.map(|records| cuts(2 * records)).iter().sum();
+    until("everything is archived", async || complete("a").await >= all).await;
+    assert!([&one, &two].iter().all(|kit| total(kit, "ttf_archive_cuts_total{") > 0), "both have written");
+
+    // The oracle: one archiver alone, and nobody joins.
+    let oracle = archiver_on(&log, &stores, "oracle").await;
+    until("the oracle has archived everything", async || complete("oracle").await >= all).await;
+    for kit in [one, two, oracle] {
+        kit.shutdown().cancel();
+        kit.join(common::kafka::PATIENCE).await.expect("ended in good order");
+    }
+    let objects = stores.objects("a").await;
+    assert!(objects.len() > 50, "{}", objects.len());
+    assert_same(&objects, &stores.objects("oracle").await);
+    tokio::task::spawn_blocking(move || drop(kafka)).await.expect("ended");
 }
 
 /// A breach as the first version of its schema wrote it: without the fields that came later, which are at the end.

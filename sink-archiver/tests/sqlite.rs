@@ -85,3 +85,51 @@ async fn migrating_again_changes_nothing() {
     archive.database.migrate().await.expect("migrated");
     assert_eq!(archive.rows("schema_migrations").await, before);
 }
+
+/// As a program of before the sixth change left it, with somebody in it.
+fn with_people_of_before(path: &std::path::Path) {
+    let connection = Connection::open(path).expect("opened");
+    connection.execute_batch(include_str!("../src/database/sqlite/queries/migrations_table.sql")).expect("made");
+    for change in sink_archiver::database::migrations::SQLITE.iter().filter(|change| change.version < 6) {
+        connection.execute_batch(change.sql).expect("applied");
+        let row = (change.version, change.name);
+        connection.execute("INSERT INTO schema_migrations (version, name) VALUES (?1, ?2)", row).expect("noted");
+    }
+    for n in 0..50 {
+        let kind = if n % 2 == 0 { "u" } else { "a" };
+        let row = ("acme", kind, format!("id-{n}"), format!("pseudonym-{n}"));
+        connection.execute("INSERT INTO user_pseudonyms VALUES (?1, ?2, ?3, ?4)", row).expect("inserted");
+    }
+}
+
+#[tokio::test]
+async fn people_keep_their_pseudonyms_when_the_table_is_made_anew() {
+    use sink_archiver::database::{Person, SubjectKind};
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ttf.sqlite");
+    with_people_of_before(&path);
+    let database = Sqlite::open(&path).expect("opened");
+    assert_eq!(database.versions().await.expect("asked").0, 5);
+    database.migrate().await.expect("migrated");
+    database.open_ledger(None).await.expect("opened");
+
+    let person = |n: usize| {
+        let kind = if n.is_multiple_of(2) { SubjectKind::User } else { SubjectKind::Anonymous };
+        Person { tenant: "acme".to_owned(), kind, id: format!("id-{n}") }
+    };
+    // Kinds alternate, and two of the people are new.
+    let asked = (0..52).map(|n| (person(n), telemetry_schemas::EventTime(common::T0))).collect();
+    let resolved = database.resolve(asked).await.expect("resolved");
+    for n in 0..50 {
+        assert_eq!(resolved[&person(n)].pseudonym, Some(format!("pseudonym-{n}")));
+    }
+    for n in 50..52 {
+        assert_eq!(resolved[&person(n)].pseudonym.as_ref().map(String::len), Some(32));
+    }
+    let found = database.people_of("acme", vec!["pseudonym-7".to_owned(), "nobody".to_owned()]).await.expect("asked");
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), [("pseudonym-7".to_owned(), person(7))]);
+    let connection = Connection::open(&path).expect("opened");
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted");
+    assert_eq!(count("SELECT count(*) FROM user_pseudonyms"), 52);
+    assert_eq!(count("SELECT count(*) FROM sqlite_master WHERE name LIKE 'user_pseudonyms%' AND type = 'table'"), 1);
+}

@@ -20,10 +20,10 @@ macro_rules! migrations {
 }
 
 pub const POSTGRES: &[Migration] = migrations!("postgres": 1 "archive", 2 "rollups", 3 "views", 4 "certificates",
-    5 "stretches");
+    5 "stretches", 6 "pseudonyms");
 
 pub const SQLITE: &[Migration] = migrations!("sqlite": 1 "archive", 2 "rollups", 3 "views", 4 "certificates",
-    5 "stretches");
+    5 "stretches", 6 "pseudonyms");
 
 /// The changes a database at version `current` still needs.
 pub fn pending(all: &'static [Migration], current: i32) -> Result<&'static [Migration], DatabaseError> {

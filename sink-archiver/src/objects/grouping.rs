@@ -26,33 +26,51 @@ pub struct Grouped {
     pub unstorable: u64,
 }
 
-/// The users in these rows, with the instant of the newest thing about each; in order.
-pub fn users(rows: &[Row]) -> Vec<(Person, EventTime)> {
-    newest(SubjectKind::User, rows.iter().filter_map(|row| Some((row.user()?, row.instant()))))
+/// Who is in some rows, with the instant of the newest thing about each; in order: no two writers wait for each other's
+/// rows, and an index is walked from one end to the other.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub users: Vec<(Person, EventTime)>,
+    /// The anonymous ids.
+    pub devices: Vec<(Person, EventTime)>,
 }
 
-/// The anonymous ids in these rows, with the instant of the newest thing about each; in order.
-pub fn devices(rows: &[Row]) -> Vec<(Person, EventTime)> {
-    newest(SubjectKind::Anonymous, rows.iter().filter_map(|row| Some((row.anonymous()?, row.instant()))))
+impl Seen {
+    /// In one pass: the rows of a cut are more than the processor's caches hold.
+    pub fn of(rows: &[Row]) -> Self {
+        let (mut users, mut devices) = (Newest::default(), Newest::default());
+        for row in rows {
+            let instant = row.instant();
+            users.note(row.user(), instant);
+            devices.note(row.anonymous(), instant);
+        }
+        Self { users: users.in_order(SubjectKind::User), devices: devices.in_order(SubjectKind::Anonymous) }
+    }
 }
 
-/// In order: no two writers wait for each other's rows, and an index is walked from one end to the other.
-fn newest<'a>(kind: SubjectKind, seen: impl Iterator<Item = (Subject<'a>, EventTime)>) -> Vec<(Person, EventTime)> {
-    let mut people: HashMap<Subject<'_>, EventTime> = HashMap::new();
-    for (subject, instant) in seen {
-        let newest = people.entry(subject).or_insert(instant);
+/// The newest instant of each.
+#[derive(Default)]
+struct Newest<'a>(hashbrown::HashMap<Subject<'a>, EventTime>);
+
+impl<'a> Newest<'a> {
+    fn note(&mut self, subject: Option<Subject<'a>>, instant: EventTime) {
+        let Some(subject) = subject else { return };
+        let newest = self.0.entry(subject).or_insert(instant);
         *newest = (*newest).max(instant);
     }
-    let mut people: Vec<_> = people.into_iter().collect();
-    people.sort_unstable_by_key(|(subject, _)| *subject);
-    people.into_iter().map(|(subject, newest)| (subject.person(kind), newest)).collect()
+
+    fn in_order(self, kind: SubjectKind) -> Vec<(Person, EventTime)> {
+        let mut people: Vec<_> = self.0.into_iter().collect();
+        people.sort_unstable_by_key(|(subject, _)| *subject);
+        people.into_iter().map(|(subject, newest)| (subject.person(kind), newest)).collect()
+    }
 }
 
 /// Sorts rows into objects, in offset order within each.
-pub fn group(rows: Vec<Row>, resolved: &People) -> Grouped {
+pub fn group(rows: Vec<Row>, users: &People, devices: &People) -> Grouped {
     let mut grouped = Grouped::default();
     for row in rows {
-        if grouped.take(row, resolved).is_none() {
+        if grouped.take(row, users, devices).is_none() {
             grouped.unstorable += 1;
         }
     }
@@ -88,13 +106,13 @@ impl<'a> Erased<'a> {
 
 impl Grouped {
     /// Adds a row to its object; `None` when somebody in it has no pseudonym.
-    fn take(&mut self, row: Row, resolved: &People) -> Option<()> {
-        let pseudonym = |kind: SubjectKind, subject: Option<Subject<'_>>| match subject {
+    fn take(&mut self, row: Row, users: &People, devices: &People) -> Option<()> {
+        let pseudonym = |among: &People, kind: SubjectKind, subject: Option<Subject<'_>>| match subject {
             None => Some(None),
-            Some(subject) => resolved.get(&subject.person(kind))?.pseudonym.clone().map(Some),
+            Some(subject) => among.get(&subject.person(kind))?.pseudonym.clone().map(Some),
         };
-        let user = pseudonym(SubjectKind::User, row.user())?;
-        let anonymous = pseudonym(SubjectKind::Anonymous, row.anonymous())?;
+        let user = pseudonym(users, SubjectKind::User, row.user())?;
+        let anonymous = pseudonym(devices, SubjectKind::Anonymous, row.anonymous())?;
         let folder = row.folder()?;
         let offset = row.offset;
         match row.message {

@@ -16,7 +16,7 @@ use stream_runtime::{
 use telemetry_schemas::{Codec, DecodeError, time::EventTime};
 
 use super::{
-    grouping::{Erased, Grouped, People, devices, group, is_replayed, users},
+    grouping::{Erased, Grouped, People, Seen, group, is_replayed},
     names::{Cut, Dataset},
     parquet,
     rows::Row,
@@ -147,12 +147,12 @@ impl CutWriter {
         records: Vec<Record>,
         pseudonyms: Pseudonyms,
     ) -> Result<Built, SinkError> {
-        let (rows, mut left_out, users) = self.decode(records).await?;
+        let (rows, mut left_out, Seen { users, devices }) = self.decode(records).await?;
         // Users first: the devices of those who were erased are to have no pseudonym again.
         let users = self.resolve(users, pseudonyms).await?;
         let (rows, forgotten, devices, users) = blocking(move || {
             let (rows, forgotten) = without_forgotten(rows, &users);
-            let devices = devices(&rows);
+            let devices = if forgotten == 0 { devices } else { Seen::of(&rows).devices };
             (rows, forgotten, devices, users)
         })
         .await?;
@@ -161,9 +161,7 @@ impl CutWriter {
         let names = self.store.names.clone();
         let place = cut.clone();
         blocking(move || {
-            let mut people = users;
-            people.extend(devices);
-            let grouped = group(rows, &people);
+            let grouped = group(rows, &users, &devices);
             left_out.unstorable = grouped.unstorable;
             build(grouped, &names, &place).map(|objects| Built { objects, left_out })
         })
@@ -182,7 +180,7 @@ impl CutWriter {
     }
 
     /// The rows there are, what is none, and who is in them.
-    async fn decode(&self, records: Vec<Record>) -> Result<(Vec<Row>, LeftOut, Vec<(Person, EventTime)>), SinkError> {
+    async fn decode(&self, records: Vec<Record>) -> Result<(Vec<Row>, LeftOut, Seen), SinkError> {
         let codec = self.codec.clone();
         let rows = move || {
             let decoded = decode_all(&codec, &records)?;
@@ -195,8 +193,8 @@ impl CutWriter {
             let decodable = rows.len();
             rows.retain(|row| !is_replayed(row));
             let replayed = (decodable - rows.len()) as u64;
-            let users = users(&rows);
-            Ok((rows, LeftOut { undecodable, replayed, ..LeftOut::default() }, users))
+            let seen = Seen::of(&rows);
+            Ok((rows, LeftOut { undecodable, replayed, ..LeftOut::default() }, seen))
         };
         blocking(rows).await?.map_err(|error: DecodeError| SinkError::Unavailable(error.to_string()))
     }

@@ -76,7 +76,7 @@ impl Drop for Cluster {
     }
 }
 
-fn services(folder: &Path, arguments: &[&str], initdb: &str) {
+pub(super) fn services(folder: &Path, arguments: &[&str], initdb: &str) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/services/services.sh");
     let output = Command::new(script)
         .args(arguments)

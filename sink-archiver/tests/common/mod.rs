@@ -28,6 +28,7 @@ use telemetry_schemas::{
 
 pub mod cluster;
 pub mod cohort_suite;
+pub mod kafka;
 pub mod object_suite;
 pub mod sql_suite;
 pub mod stretches_suite;

@@ -286,6 +286,32 @@ pub async fn erased_users_are_skipped_and_objects_that_are_there_stay(stores: &S
     assert_eq!(offsets_of(&after, "records"), (0..16).filter(|offset| offset % 4 != 1).collect::<Vec<_>>());
 }
 
+pub async fn which_object_holds_an_event_can_be_asked(stores: &Stores) {
+    use sink_archiver::whereabouts::{Sought, Whereabouts, object};
+    let mut topics = Topics::of_users(4);
+    // Of the four events of this user, the first two.
+    topics.erasure(&erasure("user-1", T0 + 2_500));
+    let mut database_sink = archiver(&stores.database, "a");
+    database_sink.sink.assigned(&topics.partitions()).await.expect("assigned");
+    database_sink.sink.write(topics.all()).await.expect("written");
+    stores.process("a", 7).feed(&topics, 5).await.expect("fed");
+    let store = stores.store("a");
+    let at = async |offset: i64| {
+        let event = event(&format!("user-{}", offset % 4), offset / 4 + 1);
+        let sought = Sought { event, at: TopicPartition::new(EVENTS, 0), offset };
+        object(&store, &sought).await.expect("it answers")
+    };
+    let in_the_object_from = |start: i64| {
+        let folder = "dataset=events/tenant=acme/date=2023-11-14";
+        Whereabouts::Object { path: format!("{folder}/telemetry.events.v1-0-{start:020}.parquet") }
+    };
+    for (offset, start) in [(0, 0), (6, 0), (7, 7), (9, 7), (13, 7)] {
+        assert_eq!(at(offset).await, in_the_object_from(start), "{offset}");
+    }
+    assert_eq!(at(5).await, Whereabouts::Gone, "its user was erased before it was archived");
+    assert_eq!(at(14).await, Whereabouts::Waiting { next_offset: 14 }, "the third object is open");
+}
+
 /// One test per behaviour, each on stores of its own.
 #[macro_export]
 macro_rules! object_suite {
@@ -306,6 +332,7 @@ macro_rules! object_suite {
             two_processes_on_one_partition_write_one_archive,
             an_unfinished_batch_may_come_again,
             erased_users_are_skipped_and_objects_that_are_there_stay,
+            which_object_holds_an_event_can_be_asked,
         );
     };
 }

@@ -1,8 +1,8 @@
 //! The erasure ledger and the pseudonyms in SQLite.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, named_params, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, named_params, params};
 use telemetry_schemas::{erasure::Erasure, time::EventTime};
 
 use super::{statements, unavailable};
@@ -39,7 +39,7 @@ pub(super) fn open(connection: &Connection, configured: Option<&str>) -> Result<
 pub(super) fn read<'a>(
     transaction: &Transaction<'_>,
     key: &LedgerKey,
-    users: BTreeSet<(&'a str, &'a str)>,
+    users: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
 ) -> rusqlite::Result<Ledger> {
     let mut ledger = Ledger::default();
     let erased: i64 = transaction.query_row("SELECT count(*) FROM erasure_ledger", [], |row| row.get(0))?;
@@ -116,9 +116,9 @@ pub(super) fn resolve(
 ) -> rusqlite::Result<HashMap<Person, Resolved>> {
     people.retain(|(person, _)| storable(person));
     let users = people.iter().filter(|(person, _)| person.kind == SubjectKind::User);
-    let users = users.map(|(person, _)| (person.tenant.as_str(), person.id.as_str())).collect();
-    let ledger = read(transaction, key, users)?;
-    let mut pseudonyms = transaction.prepare_cached(include_str!("queries/read_pseudonym.sql"))?;
+    let users: Vec<_> = users.map(|(person, _)| (person.tenant.as_str(), person.id.as_str())).collect();
+    let ledger = read(transaction, key, users.into_iter())?;
+    let mut known = KnownPseudonyms::new(transaction)?;
     let mut resolved = HashMap::with_capacity(people.len());
     for (person, newest) in people {
         let erased_at = match person.kind {
@@ -127,8 +127,7 @@ pub(super) fn resolve(
         };
         let mut pseudonym: Option<String> = None;
         if needs_pseudonym(&ledger, &person, newest) {
-            let asked = params![person.tenant, person.kind.as_str(), person.id];
-            pseudonym = pseudonyms.query_row(asked, |row| row.get(0)).optional()?;
+            pseudonym = known.of(&person)?;
             if pseudonym.is_none() && missing == Missing::Make {
                 pseudonym = Some(make_pseudonym(transaction, &person)?);
             }
@@ -136,6 +135,32 @@ pub(super) fn resolve(
         resolved.insert(person, Resolved { erased_at, pseudonym });
     }
     Ok(resolved)
+}
+
+/// Asks for one pseudonym after the other.
+struct KnownPseudonyms<'a> {
+    statement: CachedStatement<'a>,
+    /// The tenant and kind the statement has: those who are asked for mostly share them.
+    asked: Option<(String, SubjectKind)>,
+}
+
+impl<'a> KnownPseudonyms<'a> {
+    fn new(transaction: &'a Transaction<'_>) -> rusqlite::Result<Self> {
+        let statement = transaction.prepare_cached(include_str!("queries/read_pseudonym.sql"))?;
+        Ok(Self { statement, asked: None })
+    }
+
+    fn of(&mut self, person: &Person) -> rusqlite::Result<Option<String>> {
+        let is_same = |(tenant, kind): &(String, SubjectKind)| *tenant == person.tenant && *kind == person.kind;
+        if !self.asked.as_ref().is_some_and(is_same) {
+            self.statement.raw_bind_parameter(1, &person.tenant)?;
+            self.statement.raw_bind_parameter(2, person.kind.as_str())?;
+            self.asked = Some((person.tenant.clone(), person.kind));
+        }
+        self.statement.raw_bind_parameter(3, &person.id)?;
+        let mut found = self.statement.raw_query();
+        found.next()?.map(|row| row.get(0)).transpose()
+    }
 }
 
 /// See [`crate::database::Database::people_of`].

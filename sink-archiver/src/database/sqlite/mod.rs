@@ -174,7 +174,8 @@ impl Database for Sqlite {
             move_offsets(&transaction, &owner, &batch)?;
             fail_point!("archiver::database::after_offsets", |_| Err(DatabaseError::at("after_offsets")));
             forget(&transaction, &key, &batch)?;
-            let ledger = ledger::read(&transaction, &key, batch.users()).map_err(|error| unavailable(&error))?;
+            let ledger =
+                ledger::read(&transaction, &key, batch.users().into_iter()).map_err(|error| unavailable(&error))?;
             let kept = batch.keep(&ledger);
             insert::all(&transaction, &kept)?;
             fail_point!("archiver::database::before_commit", |_| Err(DatabaseError::at("before_commit")));
