@@ -109,7 +109,10 @@ impl Certificate {
                     "at": self.database_at.to_rfc3339(),
                     "how": "the pseudonym that objects carry names nobody any more; no object was changed",
                 },
-                "live_view": {"at": at(self.live_view_at)},
+                "live_view": {
+                    "at": at(self.live_view_at),
+                    "how": "entries are dropped; a cache server that is put back from an older copy of itself is not believed, and what it holds ends with its time to live",
+                },
                 "processor": {
                     "at": at(self.processor_at),
                     "how": "journeys are dropped; a marker with the time of the erasure stays, so that nothing older comes back",
@@ -150,6 +153,7 @@ mod tests {
         assert_eq!(json["status"], "in_progress");
         assert_eq!(json["stores"]["database"]["deleted"]["events"], 3);
         assert!(json["stores"]["processor"]["at"].is_null());
+        assert!(json["stores"]["live_view"]["how"].as_str().is_some_and(|said| said.contains("older copy")));
         assert!(json["later_events"].as_str().is_some_and(|said| said.contains("anew")));
         let for_good = Certificate { erased_at: Erasure::FOR_GOOD, ..certificate };
         assert_eq!(
