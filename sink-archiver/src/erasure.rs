@@ -28,7 +28,9 @@ impl LedgerKey {
         mac.update(tenant.as_bytes());
         mac.update(&[0x1f]);
         mac.update(user_id.as_bytes());
-        hex::encode(mac.finalize().into_bytes())
+        let mut text = vec![0; 64];
+        hex::encode_to_slice(mac.finalize().into_bytes(), &mut text).expect("two digits a byte");
+        String::from_utf8(text).expect("digits are ASCII")
     }
 
     /// Tells two keys apart without telling either.

@@ -317,7 +317,7 @@ async fn a_rebalance_in_the_middle_of_an_object_moves_no_row() {
 }
 
 /// The object sink of an archiver of this group, on a real Kafka.
-async fn archiver_on(log: &Arc<dyn Log>, stores: &Stores, name: &str) -> Kit {
+fn archiver_on(log: &Arc<dyn Log>, stores: &Stores, name: &str) -> Kit {
     let (kit, store) = (Kit::for_test(), stores.store(name));
     let metrics = Metrics::new(&kit);
     let codec = Codec::without_registry();
@@ -359,7 +359,7 @@ async fn an_archiver_that_joins_on_a_real_kafka_while_objects_are_open_leaves_th
     let topics = Topics::of_users(9);
     let counts = [36, 36, 18];
     publish(&log, &topics).await;
-    let one = archiver_on(&log, &stores, "a").await;
+    let one = archiver_on(&log, &stores, "a");
     let complete = async |name: &str| {
         let objects = stores.objects(name).await;
         objects.keys().filter(|path| path.starts_with("_complete/")).count() as i64
@@ -371,7 +371,7 @@ async fn an_archiver_that_joins_on_a_real_kafka_while_objects_are_open_leaves_th
     })
     .await;
 
-    let two = archiver_on(&log, &stores, "a").await;
+    let two = archiver_on(&log, &stores, "a");
     until("each has half of the open objects", async || {
         [&one, &two].map(|kit| total(kit, BUFFERED)) == [open_then / 2; 2]
     })
@@ -382,7 +382,7 @@ async fn an_archiver_that_joins_on_a_real_kafka_while_objects_are_open_leaves_th
     assert!([&one, &two].iter().all(|kit| total(kit, "ttf_archive_cuts_total{") > 0), "both have written");
 
     // The oracle: one archiver alone, and nobody joins.
-    let oracle = archiver_on(&log, &stores, "oracle").await;
+    let oracle = archiver_on(&log, &stores, "oracle");
     until("the oracle has archived everything", async || complete("oracle").await >= all).await;
     for kit in [one, two, oracle] {
         kit.shutdown().cancel();

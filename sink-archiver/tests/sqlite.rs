@@ -133,3 +133,17 @@ async fn people_keep_their_pseudonyms_when_the_table_is_made_anew() {
     assert_eq!(count("SELECT count(*) FROM user_pseudonyms"), 52);
     assert_eq!(count("SELECT count(*) FROM sqlite_master WHERE name LIKE 'user_pseudonyms%' AND type = 'table'"), 1);
 }
+
+#[tokio::test]
+async fn an_erasure_finds_pseudonyms_by_their_key() {
+    let archive = archive().await;
+    let statements = include_str!("../src/database/sqlite/queries/erase_user.sql").split(';');
+    let connection = archive.connection();
+    for sql in statements.filter(|sql| sql.contains("user_pseudonyms")) {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("prepared");
+        let plan = statement.query_map(["acme", "ada", "2026"], |row| row.get::<_, String>(3)).expect("planned");
+        let plan: Vec<String> = plan.map(|step| step.expect("a step")).collect();
+        let by_key = "SEARCH user_pseudonyms USING PRIMARY KEY (tenant=? AND kind=? AND subject_id=?)";
+        assert!(plan.iter().any(|step| step == by_key), "{plan:?}");
+    }
+}

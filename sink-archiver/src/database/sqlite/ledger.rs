@@ -47,7 +47,7 @@ pub(super) fn read<'a>(
         return Ok(ledger);
     }
     // Few were erased, and many are asked for: all of the ledger is read at once.
-    let all: Option<HashMap<String, i64>> = (erased.unsigned_abs() < users.len() as u64)
+    let all: Option<hashbrown::HashMap<String, i64>> = (erased.unsigned_abs() < users.len() as u64)
         .then(|| {
             let mut statement = transaction.prepare_cached(include_str!("queries/read_whole_ledger.sql"))?;
             statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()
@@ -88,7 +88,7 @@ pub(super) fn erase(
             ":user_id": erasure.user_id,
             ":erased_at": erasure.erased_at.to_rfc3339(),
         })?;
-        deleted.insert(table, rows);
+        *deleted.entry(table).or_default() += rows;
     }
     transaction.prepare_cached(include_str!("queries/write_certificate.sql"))?.execute(params![
         erasure.erasure_id,
@@ -104,8 +104,16 @@ pub(super) fn erase(
 }
 
 /// The tables of `erase_user.sql`, in its order.
-const ERASED_TABLES: [&str; 7] =
-    ["user_pseudonyms", "events", "ttf_records", "breaches", "breach_status", "stage_durations", "journeys"];
+const ERASED_TABLES: [&str; 8] = [
+    "user_pseudonyms",
+    "user_pseudonyms",
+    "events",
+    "ttf_records",
+    "breaches",
+    "breach_status",
+    "stage_durations",
+    "journeys",
+];
 
 /// See [`crate::database::Database::resolve`].
 pub(super) fn resolve(
