@@ -4,7 +4,7 @@
     scripts/suites.py FOLDER [FEATURES…]
 
 Each test binary that cargo builds is a suite, and so is each script below. A suite's output goes to a file in FOLDER
-and is shown when it is red. Red Rust tests are run once more by themselves at the end, and told as flaky when they are
+and is shown when it is red. Red tests are run once more by themselves at the end, and told as flaky when they are
 green then (docs/decisions/a-red-test-runs-twice.md). Ends with 1 when something is broken.
 """
 
@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ["scripts/test-operations.sh", "scripts/test-deploy.sh", "scripts/test-python.sh"]
 LONG = ["fault_brokers", "scenario", "keyed_simulation", "fault_crash", "fault_inputs"]
 RED = re.compile(r"^test (.+) \.\.\. FAILED$", re.MULTILINE)
+RED_PYTHON = re.compile(r"^FAILED (\S+::[^\s\[]+)", re.MULTILINE)
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Suite:
     is_rust: bool = True
 
     def run(self, output: Path, tests: list[str] | None = None) -> int:
-        command = self.command + (["--exact", *tests] if tests else [])
+        command = self.command + ((["--exact"] if self.is_rust else []) + tests if tests else [])
         # Some test libraries look for their files beside the manifest.
         environment = os.environ | {"CARGO_MANIFEST_DIR": str(self.folder)}
         with (
@@ -92,9 +93,9 @@ def main(folder: Path, features: list[str]) -> int:
         print(shown, flush=True)
         if code == 0:
             return
-        tests = RED.findall(text)
+        tests = (RED if suite.is_rust else RED_PYTHON).findall(text)
         # One that was ended by a signal names no test.
-        if suite.is_rust and tests and code > 0:
+        if tests and code > 0:
             red.append((suite, tests))
         else:
             broken.append(suite.name)

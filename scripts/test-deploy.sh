@@ -20,4 +20,4 @@ if [ -z "${TTF_TEST_BIN:-}" ]; then
   TTF_TEST_BIN=$CARGO_TARGET_DIR/debug/ttf
 fi
 export TTF_TEST_BIN TTF_DEPLOY_TOOLS=$tools TTF_OPERATOR_SCHEMAS=$schemas PATH=$venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
-exec "$venv/bin/python" -m pytest -q -p no:cacheprovider deploy/tests "$@"
+exec "$venv/bin/python" -m pytest -q -p no:cacheprovider "${@:-deploy/tests}"

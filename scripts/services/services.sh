@@ -6,7 +6,7 @@
 #   services.sh env            print their addresses as shell assignments
 #   services.sh status         which are up
 #   services.sh database start|stop|kill|full|roomy|save|restore    the database, with its data
-#   services.sh broker start|stop|kill|full N    one of the brokers ($TTF_KAFKA_BROKERS of them, by default 1)
+#   services.sh broker start|stop|kill|full|pause|resume N    one of the brokers ($TTF_KAFKA_BROKERS of them, by default 1)
 #
 # NAME: kafka registry postgres redis s3 smtp alertmanager, and, only when it is named, timescale
 # Folder: $TTF_SERVICES_DIR (default /tmp/ttf-services-$USER); programs: $TTF_CACHE_DIR (default ~/.cache/ttf).
@@ -59,7 +59,8 @@ export_line() { printf 'export %s=%s\n' "$1" "$2" >>"$run/env"; }
 
 is_up() { [ -e "$run/$1/pid" ] && kill -0 "$(cat "$run/$1/pid")" 2>/dev/null; }
 
-# One broker, or as many as $TTF_KAFKA_BROKERS says: of three, any one may be killed. A broker's folder is kafka/N.
+# One broker, or as many as $TTF_KAFKA_BROKERS says: of three, any one may be killed. A broker's folder is kafka/N. One that
+# is silent for $TTF_KAFKA_SESSION_MS is given up by the controller: long enough for a busy machine, unless a suite wants less.
 start_kafka() {
   local count=${TTF_KAFKA_BROKERS:-1} n ports voters='' addresses='' replicas=1 quorum=1 id
   local options="-Xms256m -Xmx1g -XX:+UseG1GC"
@@ -95,7 +96,7 @@ transaction.state.log.min.isr=$quorum
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
-broker.session.timeout.ms=3000
+broker.session.timeout.ms=${TTF_KAFKA_SESSION_MS:-20000}
 broker.heartbeat.interval.ms=500
 log.cleaner.backoff.ms=1000
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
@@ -130,7 +131,8 @@ await_broker() {
 }
 
 # Ends one broker in good order (stop) or at once (kill), or starts it again with its port and its data (start). Full: no
-# file of it grows beyond 4 KiB any more, as if its disk were full, until it is started again.
+# file of it grows beyond 4 KiB any more, as if its disk were full, until it is started again. Pause: it stands still, with
+# its connections open, until it is resumed.
 broker() {
   local act=$1 n=$2
   [ -e "$run/kafka/$n/server.properties" ] || fail "there is no broker $n in $run"
@@ -138,8 +140,10 @@ broker() {
     start) if ! is_up "kafka/$n"; then launch_broker "$n"; await_broker "$n"; fi ;;
     stop) end_all TERM 8 "kafka/$n" ;;
     kill) end_all KILL 10 "kafka/$n" ;;
+    pause) kill -STOP "$(cat "$run/kafka/$n/pid")" ;;
+    resume) kill -CONT "$(cat "$run/kafka/$n/pid")" ;;
     full) prlimit --pid "$(cat "$run/kafka/$n/pid")" --fsize=4096 ;;
-    *) fail "a broker can be started, stopped, killed or made full, not \`$act\`" ;;
+    *) fail "a broker can be started, stopped, killed, made full, paused or resumed, not \`$act\`" ;;
   esac
 }
 

@@ -255,7 +255,7 @@ class Redis:
             listen = ["--port", "0", "--tls-port", str(self.port), "--tls-cert-file", authority.certificate, "--tls-key-file",
                       authority.key, "--tls-ca-cert-file", authority.ca, "--tls-auth-clients", "no"]  # fmt: skip
         self.server = Server(["redis-server", folder / "redis.conf", *listen], folder / "log")
-        eventually("Redis", 30, lambda: self.cli("ping") == "PONG")
+        eventually("Redis", 90, lambda: self.cli("ping") == "PONG")
 
     def cli(self, *command: str) -> str:
         tls = ["--tls", "--cacert", str(self.authority.ca)] if self.authority else []

@@ -131,7 +131,7 @@ class Load:
         """Sends nothing to a gateway, as a balancer that heard of its end: Kubernetes tells it before the gateway is."""
         with self.lock:
             self.gateways.remove(port)
-        eventually("no request is under way", 30, lambda: not self.busy.get(port))
+        eventually("no request is under way", 90, lambda: not self.busy.get(port))
         yield
         with self.lock:
             self.gateways.append(port)

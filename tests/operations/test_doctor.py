@@ -165,7 +165,7 @@ def topic_setting(world):
 )
 def test_a_topic_that_would_lose_or_refuse_records_is_named_with_the_command_that_mends_it(config, doctor, topic_setting, name, value, status):
     topic_setting(name, value)
-    told = eventually("the setting is seen", 20, lambda: doctor(config, "--role", "archiver")[1].get(f"kafka: {EVENTS}"))
+    told = eventually("the setting is seen", 90, lambda: doctor(config, "--role", "archiver")[1].get(f"kafka: {EVENTS}"))
     assert told["status"] == status and f"--add-config {name}=" in told["todo"], told
 
 
@@ -173,7 +173,7 @@ def test_a_topic_that_is_missing_is_named(world, config, doctor):
     admin = world.kafka.admin()
     name = "telemetry.ttf.cohorts.v1"
     admin.delete_topics([name])[name].result()
-    told = eventually("it is gone", 20, lambda: wrong(doctor(config, "--role", "alerter")[1]).get("kafka: topics"))
+    told = eventually("it is gone", 90, lambda: wrong(doctor(config, "--role", "alerter")[1]).get("kafka: topics"))
     assert name in told and "ttf topics apply" in told
     settings = {"cleanup.policy": "compact", "min.insync.replicas": "1"}
     admin.create_topics([NewTopic(name, 4, 1, config=settings)])[name].result()
@@ -193,7 +193,7 @@ def test_records_that_were_deleted_unread_are_told(world, config, doctor):
     assert "is kept for another 6 d" in checks["kafka: group ttf-archiver-events"]["found"], checks
     for done in admin.delete_records([TopicPartition(EVENTS, 1, 6)]).values():
         done.result()
-    told = eventually("they are gone", 20, lambda: wrong(doctor(config, "--role", "archiver")[1]).get("kafka: group ttf-archiver-events"))
+    told = eventually("they are gone", 90, lambda: wrong(doctor(config, "--role", "archiver")[1]).get("kafka: group ttf-archiver-events"))
     assert "records were deleted before they were read" in told
     at = [TopicPartition(EVENTS, 1, 10)]
     for done in admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions("ttf-archiver-events", at)]).values():
@@ -210,7 +210,7 @@ def test_rights_that_are_missing_are_named(world, config, doctor):
     for done in admin.create_acls(rules).values():
         done.result()
     limited = changed(config, "log/properties", world.kafka_properties("limited"))
-    found = eventually("the rights are there", 20, lambda: (lambda checks: checks if "kafka: may read" in checks else None)(doctor(limited, "--role", "processor")[1]))
+    found = eventually("the rights are there", 90, lambda: (lambda checks: checks if "kafka: may read" in checks else None)(doctor(limited, "--role", "processor")[1]))
     told = wrong(found)
     assert "telemetry.ttf.state.v1" in told["kafka: may read"], told
     assert "telemetry.ttf.records.v1" in told["kafka: may write as processor"], told
@@ -238,7 +238,7 @@ def test_the_rights_of_the_example_are_enough_for_their_role(world, config, doct
 
     refused = {}
     try:
-        checks = eventually(f"{role} may do what it needs", 20, allowed)
+        checks = eventually(f"{role} may do what it needs", 90, allowed)
     except AssertionError:
         raise AssertionError(f"{role} may not do what it needs: {refused}") from None
     assert checks["kafka: may read"]["status"] == "ok"
@@ -272,7 +272,7 @@ def test_a_single_right_that_is_missing_is_named(world, config, doctor, role, re
 
     told: dict[str, str] = {}
     try:
-        eventually("that right alone is missing", 30, alone)
+        eventually("that right alone is missing", 90, alone)
     except AssertionError:
         raise AssertionError(f"not that alone: {told}") from None
     assert resource in told[check] + check and "grant" in told[check], told

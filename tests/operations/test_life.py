@@ -50,7 +50,7 @@ def town(tmp_path_factory):
 
 def test_every_part_is_restarted_under_load_and_nothing_is_lost(town):
     with town.load() as load:
-        eventually("the load runs", 30, lambda: len(load.users) > 10)
+        eventually("the load runs", 90, lambda: len(load.users) > 10)
         for name, part in town.parts.items():
             before = len(load.users)
             leaves = load.without(town.ports[int(name[-1])]) if part.role == "gateway" else contextlib.nullcontext()
@@ -103,19 +103,19 @@ def is_shared(town) -> bool:
 def test_redis_is_lost_with_all_it_had(town):
     """Nothing is lost but what was remembered: requests go on, the live view fills again."""
     with town.load() as load:
-        eventually("the load runs", 30, lambda: len(load.users) > 1)
+        eventually("the load runs", 90, lambda: len(load.users) > 1)
         town.redis.server.stop(signal.SIGKILL)
         before = len(load.users)
         eventually("the load goes on without Redis", 60, lambda: len(load.users) > before + 2)
         town.redis.server.start()
-        eventually("Redis is back", 30, lambda: town.redis.cli("ping") == "PONG")
+        eventually("Redis is back", 90, lambda: town.redis.cli("ping") == "PONG")
         before = len(load.users)
         eventually("the load goes on with it", 60, lambda: len(load.users) > before + 2)
     town.keep(load)
     assert set(load.answers) == {"2xx"}, load.answers
-    eventually("gateways share what they remember again", 30, lambda: is_shared(town))
+    eventually("gateways share what they remember again", 90, lambda: is_shared(town))
     town.everything_arrives()
-    eventually("the live view fills", 30, lambda: town.redis.cli("--scan", "--pattern", "ttf:live*"))
+    eventually("the live view fills", 90, lambda: town.redis.cli("--scan", "--pattern", "ttf:live*"))
 
 
 def test_a_processors_volume_is_lost_in_the_middle_of_journeys(town):
@@ -163,7 +163,7 @@ def test_the_database_is_lost_and_comes_back_from_a_dump_and_the_topics(town):
     with contextlib.ExitStack() as running:
         # Events go on being taken meanwhile.
         meanwhile = running.enter_context(town.load())
-        eventually("the load runs without a database", 30, lambda: len(meanwhile.users) > 1)
+        eventually("the load runs without a database", 90, lambda: len(meanwhile.users) > 1)
         town.postgres.psql("create database ttf", database="postgres")
         subprocess.run([town.postgres.bin / "pg_restore", *at, "-d", "ttf", dump], check=True, env=environment)
         town.parts["archiver"].server.start()

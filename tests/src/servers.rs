@@ -56,6 +56,16 @@ impl OwnKafka {
         self.broker("kill", number);
     }
 
+    /// Broker `number` (from 1) stands still, its connections open.
+    pub fn pause_broker(&self, number: u32) {
+        self.broker("pause", number);
+    }
+
+    /// Broker `number` (from 1) goes on after a pause.
+    pub fn resume_broker(&self, number: u32) {
+        self.broker("resume", number);
+    }
+
     /// Lets no file of broker `number` (from 1) grow any more, as a full disk would, until it is started again.
     pub fn fill_broker(&self, number: u32) {
         self.broker("full", number);
@@ -98,6 +108,8 @@ fn run_script(folder: &Path, arguments: &[&str], brokers: u32) {
         .args(arguments)
         .env("TTF_SERVICES_DIR", folder)
         .env("TTF_KAFKA_BROKERS", brokers.to_string())
+        // What is about lost brokers should not wait long until they are missed.
+        .env("TTF_KAFKA_SESSION_MS", "3000")
         .output()
         .expect("bash is there");
     assert!(output.status.success(), "services.sh {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

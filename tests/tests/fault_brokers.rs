@@ -39,6 +39,24 @@ async fn a_broker_that_restarts_under_load_loses_and_repeats_nothing() {
     processor.drain();
 }
 
+/// It keeps its connections and is given up by the controller meanwhile: every partition is without a leader for a while,
+/// and then has the same one in another epoch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stands_still_until_it_is_given_up_costs_nothing_but_the_time() {
+    let mut trial = Trial::on(Cluster::own());
+    let mut processor = trial.start_ready(&Spec::new("0").property("session.timeout.ms", "3000")).await;
+    let events = trial.cohort("a", 200, 14);
+    let sending = trial.send_slowly(&events, Duration::from_secs(4));
+    trial.committed(20).await;
+    trial.to_brokers(|kafka| kafka.pause_broker(1));
+    lives(&mut processor, Duration::from_secs(7)).await;
+    trial.to_brokers(|kafka| kafka.resume_broker(1));
+    sending.await.expect("everything is sent");
+    trial.settled().await;
+    lives(&mut processor, Duration::ZERO).await;
+    processor.drain();
+}
+
 /// Longer than the session, than a record may be on its way, and than a transaction may be open.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_stays_away_is_waited_for() {

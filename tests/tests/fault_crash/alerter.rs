@@ -35,9 +35,13 @@ struct Running {
 
 impl Alerting {
     async fn new() -> Self {
+        Self::on(Cluster::shared()).await
+    }
+
+    async fn on(cluster: Cluster) -> Self {
         let tenant = format!("killed-{}", EventTime(now_ms()).0);
         Self {
-            cluster: Cluster::shared(),
+            cluster,
             receiver: Receiver::start().await,
             folder: tempfile::tempdir().expect("a folder"),
             tenant,
@@ -294,6 +298,26 @@ async fn a_silence_asked_for_at_a_gateway_holds_in_every_alerter_until_it_is_tak
     wait::until("everybody is told", PATIENCE * 2, || async {
         let told = alerting.receiver.deliveries().len();
         if told == users { Ok(()) } else { Err(format!("{told} of {users}")) }
+    })
+    .await;
+}
+
+/// Every partition is without a leader for a while, and then has the same one in another epoch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stands_still_until_it_is_given_up_costs_no_alarm() {
+    const NOWHERE: &str = "delivery::before_send";
+    const USERS: usize = 40;
+    let alerting = Alerting { group_wait: "2s", ..Alerting::on(Cluster::own()).await };
+    let _alerters = (alerting.start_as("0", NOWHERE).await, alerting.start_as("1", NOWHERE).await);
+    for user in 0..USERS {
+        alerting.publish_of(&format!("u-{user}"), BreachStatus::Firing).await;
+    }
+    alerting.cluster.own_kafka().expect("a broker of its own").pause_broker(1);
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    alerting.cluster.own_kafka().expect("a broker of its own").resume_broker(1);
+    wait::until("everybody is told", PATIENCE * 2, || async {
+        let told = alerting.receiver.deliveries().len();
+        if told == USERS { Ok(()) } else { Err(format!("{told} of {USERS}")) }
     })
     .await;
 }

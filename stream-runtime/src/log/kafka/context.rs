@@ -58,6 +58,8 @@ impl ClientContext for LogLines {
         log_line(level, facility, line);
     }
 
+    fn stats_raw(&self, _: &[u8]) {}
+
     fn error(&self, error: KafkaError, reason: &str) {
         log_error_event(&error, reason);
     }

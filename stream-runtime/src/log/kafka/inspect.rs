@@ -258,6 +258,8 @@ impl ClientContext for Reasons {
         log_line(level, facility, line);
     }
 
+    fn stats_raw(&self, _: &[u8]) {}
+
     fn error(&self, error: KafkaError, reason: &str) {
         let mut heard = self.0.lock();
         match error.rdkafka_error_code() {

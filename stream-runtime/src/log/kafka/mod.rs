@@ -5,6 +5,7 @@ mod context;
 mod coordinator;
 mod error;
 mod inspect;
+mod lifeline;
 mod membership;
 mod places;
 mod progress;

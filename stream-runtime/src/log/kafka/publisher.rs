@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::{
     context::{log_error_event, log_line},
     error::classify,
+    lifeline::Lifeline,
     record::to_send,
     settings::Settings,
 };
@@ -26,12 +27,17 @@ type Outcome = Result<(i32, i64), LogError>;
 
 /// Hands each delivery report to the future that waits for it. rdkafka's own thread polls.
 struct Reports {
+    lifeline: Lifeline,
     limit: usize,
 }
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         log_line(level, facility, line);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.lifeline.look(statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -71,9 +77,9 @@ pub(super) struct KafkaPublisher {
 impl KafkaPublisher {
     pub(super) fn new(settings: &Settings) -> Result<Self, LogError> {
         let limit = settings.message_limit();
-        let producer = settings
-            .publisher()
-            .create_with_context(Reports { limit })
+        let config = settings.publisher();
+        let producer: ThreadedProducer<Reports> = config
+            .create_with_context(Reports { lifeline: Lifeline::of(&config), limit })
             .map_err(|error| classify(&error, "making a publisher", None))?;
         Ok(Self { producer, limit })
     }
@@ -81,6 +87,7 @@ impl KafkaPublisher {
 
 impl Publisher for KafkaPublisher {
     fn publish(&self, record: NewRecord) -> Result<Delivery, LogError> {
+        self.producer.context().lifeline.mend(self.producer.client());
         let (sender, receiver) = oneshot::channel();
         if let Err((error, _)) = self.producer.send(to_send(&record, Box::new(sender))) {
             return Err(undelivered(&error, &record.topic, record.size(), self.limit));

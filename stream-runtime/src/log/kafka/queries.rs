@@ -8,16 +8,19 @@ use std::{
 
 use parking_lot::Mutex;
 use rdkafka::{
-    Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    ClientConfig, ClientContext, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::{KafkaError, KafkaResult},
     metadata::Metadata,
 };
 
 use super::{
     close::close,
-    context::LogLines,
+    context::{log_error_event, log_line},
     coordinator,
     error::{classify, classify_code},
+    lifeline::Lifeline,
     membership::GroupMember,
     settings::Settings,
 };
@@ -29,7 +32,31 @@ const PIN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a new look at a topic's leaders may take after a question that failed.
 const METADATA_PATIENCE: Duration = Duration::from_secs(1);
 
-type Client = BaseConsumer<LogLines>;
+type Client = BaseConsumer<Asking>;
+
+struct Asking {
+    lifeline: Lifeline,
+}
+
+impl ClientContext for Asking {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.lifeline.look(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error_event(&error, reason);
+    }
+}
+
+impl ConsumerContext for Asking {}
+
+fn make(config: &ClientConfig) -> KafkaResult<Client> {
+    config.create_with_context(Asking { lifeline: Lifeline::of(config) })
+}
 
 /// The clients that ask, made when first needed. There are two: librdkafka answers with the high watermark or
 /// the last stable offset depending on the isolation level of the client.
@@ -150,11 +177,7 @@ impl Queries {
         timeout: Duration,
     ) -> Result<Vec<Committed>, LogError> {
         let doing = format!("reading the committed offsets of group `{group}`");
-        let client: Client = self
-            .settings
-            .asking_for_group(group)
-            .create_with_context(LogLines)
-            .map_err(|error| classify(&error, &doing, None))?;
+        let client = make(&self.settings.asking_for_group(group)).map_err(|error| classify(&error, &doing, None))?;
         let answer = coordinator::committed(&client, of, &doing, timeout);
         close(client, Duration::from_secs(2));
         answer
@@ -189,11 +212,8 @@ impl Queries {
         if let Some(client) = slot.as_ref() {
             return Ok(client.clone());
         }
-        let client: Client = self
-            .settings
-            .asking(isolation)
-            .create_with_context(LogLines)
-            .map_err(|error| classify(&error, "making a Kafka client", None))?;
+        let client =
+            make(&self.settings.asking(isolation)).map_err(|error| classify(&error, "making a Kafka client", None))?;
         let client = Arc::new(client);
         keep_polled(Arc::downgrade(&client))?;
         *slot = Some(client.clone());
@@ -222,6 +242,7 @@ fn keep_polled(client: Weak<Client>) -> Result<(), LogError> {
             while let Some(client) = client.upgrade() {
                 // Nothing is assigned, so that nothing but events can come; those are logged on the way.
                 drop(client.poll(Duration::from_millis(250)));
+                client.context().lifeline.mend(client.client());
             }
         })
         .map(drop)

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::{
     context::{log_error_event, log_line},
+    lifeline::Lifeline,
     record::partitions_of,
 };
 use crate::log::TopicPartition;
@@ -32,8 +33,8 @@ pub(super) enum Question {
 }
 
 /// Records the group's questions; also the context of the client.
-#[derive(Default)]
 pub(super) struct Membership {
+    pub(super) lifeline: Lifeline,
     pub(super) questions: Mutex<VecDeque<Question>>,
     /// The reason given with the last error event.
     pub(super) reason: Mutex<String>,
@@ -43,12 +44,28 @@ pub(super) struct Membership {
     pub(super) session_over: AtomicBool,
 }
 
+impl Membership {
+    pub(super) fn new(lifeline: Lifeline) -> Self {
+        Self {
+            lifeline,
+            questions: Mutex::default(),
+            reason: Mutex::default(),
+            closing: AtomicBool::default(),
+            session_over: AtomicBool::default(),
+        }
+    }
+}
+
 impl ClientContext for Membership {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         if facility == SESSION_OVER {
             self.session_over.store(true, Ordering::Release);
         }
         log_line(level, facility, line);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.lifeline.look(statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use rdkafka::ClientConfig;
 
-use super::{context::set_log_level, error::bad_property};
+use super::{context::set_log_level, error::bad_property, lifeline::LOOK_INTERVAL_MS};
 use crate::log::{Isolation, LogError, SubscribeOptions, config::KafkaConfig};
 
 /// Settings the guarantees rest on, or that have a place of their own in the configuration.
@@ -132,7 +132,7 @@ impl Settings {
 
     pub(super) fn publisher(&self) -> ClientConfig {
         let defaults = [("linger.ms", "2"), ("message.timeout.ms", "30000"), ("compression.codec", "lz4")];
-        self.client(&[&PRODUCER, &defaults], &PRODUCER_OURS)
+        watched(self.client(&[&PRODUCER, &defaults], &PRODUCER_OURS))
     }
 
     pub(super) fn transactor(&self, transactional_id: &str) -> ClientConfig {
@@ -153,7 +153,7 @@ impl Settings {
         ];
         // All records of a transaction are produced at once: batches fill without waiting.
         let defaults = [("linger.ms", "1"), ("compression.codec", "lz4"), ("connections.max.idle.ms", MAX_IDLE_MS)];
-        self.client(&[&PRODUCER, &defaults], &[&PRODUCER_OURS[..], &ours].concat())
+        watched(self.client(&[&PRODUCER, &defaults], &[&PRODUCER_OURS[..], &ours].concat()))
     }
 
     /// A producer whose records every broker refuses that would otherwise take them: two acknowledgements cannot be asked
@@ -205,7 +205,7 @@ impl Settings {
 
     /// A client that only asks: watermarks, times, metadata.
     pub(super) fn asking(&self, isolation: Isolation) -> ClientConfig {
-        self.client(&[], &[("isolation.level", isolation_level(isolation))])
+        watched(self.client(&[], &[("isolation.level", isolation_level(isolation))]))
     }
 
     /// A client that asks what a group has committed. Waits for the offsets of open transactions.
@@ -233,7 +233,7 @@ impl Settings {
             // A member learns of a rebalance by its heartbeat.
             ("heartbeat.interval.ms", "1000"),
         ];
-        self.client(&[&defaults], &[&CONSUMER_OURS[..], ours].concat())
+        watched(self.client(&[&defaults], &[&CONSUMER_OURS[..], ours].concat()))
     }
 
     /// Our defaults, the user's properties over them, and over those the settings that are ours.
@@ -261,6 +261,12 @@ impl Settings {
     fn milliseconds(&self, key: &str) -> Option<u64> {
         self.properties.get(key).and_then(|text| text.trim().parse().ok())
     }
+}
+
+/// A client that lives for long is looked after.
+fn watched(mut config: ClientConfig) -> ClientConfig {
+    config.set("statistics.interval.ms", LOOK_INTERVAL_MS);
+    config
 }
 
 /// Defaults of every producer: what waits to be sent is bounded in bytes.

@@ -22,6 +22,7 @@ use super::{
     close::close,
     coordinator,
     error::{classify, classify_code, is_mended, is_refusal, is_unknown_topic},
+    lifeline::Lifeline,
     places::Places,
     progress::Progress,
     queries::Queries,
@@ -238,6 +239,7 @@ impl KafkaSubscription {
         while visited < max {
             // Not by the method: the places change while the message is lent.
             let consumer = self.consumer.as_ref().expect("the consumer is there until the subscription is dropped");
+            consumer.context().lifeline.mend(consumer.client());
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
                     self.places.visited(message.topic(), message.partition(), message.offset());
@@ -295,6 +297,10 @@ impl Subscription for KafkaSubscription {
         if let Err(error) = self.consumer().assign(&list_at(&from)?) {
             return self.unless_lost(Err(classify(&error, "assigning partitions", None)));
         }
+        // A pause outlives the assignment it was made in when that ended with the session.
+        let assigned: Vec<_> = from.iter().map(|(at, _)| at.clone()).collect();
+        let resumed = self.consumer().resume(&list(&assigned));
+        self.unless_lost(resumed.map_err(|error| classify(&error, "resuming", None)))?;
         self.places.assign(&from);
         self.progress.lock().forget();
         self.paused.clear();
@@ -390,7 +396,8 @@ fn join(config: &ClientConfig, topics: &[String]) -> Result<BaseConsumer<Members
         let group = config.get("group.id").unwrap_or_default();
         classify(&error, &format!("joining group `{group}`"), None)
     };
-    let consumer: BaseConsumer<Membership> = config.create_with_context(Membership::default()).map_err(failed)?;
+    let consumer: BaseConsumer<Membership> =
+        config.create_with_context(Membership::new(Lifeline::of(config))).map_err(failed)?;
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(failed)?;
     Ok(consumer)

@@ -19,6 +19,7 @@ use super::{
     close::close,
     context::{log_error_event, log_line},
     error::{classify, classify_code, is_mended, is_unknown_topic},
+    lifeline::Lifeline,
     queries::Queries,
     record::{lend, list_at},
 };
@@ -28,14 +29,18 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 const WATERMARK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Keeps the reason of the last error event: rdkafka hands it over just before the event itself.
-#[derive(Default)]
 struct Reasons {
+    lifeline: Lifeline,
     last: Mutex<String>,
 }
 
 impl ClientContext for Reasons {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         log_line(level, facility, line);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.lifeline.look(statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -73,7 +78,7 @@ pub(super) enum Seen {
 impl TopicReader {
     pub(super) fn new(config: &ClientConfig, topic: Arc<str>) -> Result<Self, LogError> {
         let consumer = config
-            .create_with_context(Reasons::default())
+            .create_with_context(Reasons { lifeline: Lifeline::of(config), last: Mutex::default() })
             .map_err(|error| classify(&error, "making a reader", Some(&topic)))?;
         Ok(Self { topic, consumer: Some(consumer), told: HashMap::new(), read_to: HashMap::new() })
     }
@@ -110,6 +115,7 @@ impl TopicReader {
         visit: &mut dyn FnMut(&RecordRef<'_>),
     ) -> Result<Seen, LogError> {
         let consumer = self.consumer.as_ref().expect("the consumer is there until the reader is dropped");
+        consumer.context().lifeline.mend(consumer.client());
         match consumer.poll(wait) {
             None => Ok(Seen::Nothing),
             Some(Ok(message)) => {

@@ -20,6 +20,7 @@ use rdkafka::{
 use super::{
     context::{log_error_event, log_line},
     error::{classify, is_unknown_topic},
+    lifeline::Lifeline,
     record::{list_to_commit, to_send},
     settings::Settings,
     verdict::{Signal, verdict},
@@ -39,8 +40,8 @@ struct Counted {
     failed: Option<String>,
 }
 
-#[derive(Default)]
 struct Reports {
+    lifeline: Lifeline,
     counted: Mutex<Counted>,
     all_in: Condvar,
 }
@@ -48,6 +49,10 @@ struct Reports {
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         log_line(level, facility, line);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.lifeline.look(statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -96,9 +101,11 @@ pub(super) struct KafkaTransactor {
 
 impl KafkaTransactor {
     pub(super) fn new(settings: &Settings, transactional_id: &str) -> Result<Self, LogError> {
-        let producer: ThreadedProducer<Reports> = settings
-            .transactor(transactional_id)
-            .create_with_context(Reports::default())
+        let config = settings.transactor(transactional_id);
+        let reports =
+            Reports { lifeline: Lifeline::of(&config), counted: Mutex::default(), all_in: Condvar::default() };
+        let producer: ThreadedProducer<Reports> = config
+            .create_with_context(reports)
             .map_err(|error| classify(&error, "making a transactional producer", None))?;
         let reports = producer.context().clone();
         Ok(Self {
@@ -110,6 +117,11 @@ impl KafkaTransactor {
             patience: Duration::from_millis(settings.transaction_timeout_ms()),
             limit: settings.message_limit(),
         })
+    }
+
+    /// Before every step that waits for a broker: a step that found none is tried again.
+    fn mend(&self) {
+        self.reports.lifeline.mend(self.producer.client());
     }
 
     /// The verdict on an error; an unusable producer tells why it is.
@@ -167,6 +179,7 @@ impl KafkaTransactor {
 
 impl Transactor for KafkaTransactor {
     fn init(&mut self, timeout: Duration) -> Result<(), TransactionError> {
+        self.mend();
         self.producer.init_transactions(timeout).map_err(|error| self.judge(&error, "joining as a producer"))
     }
 
@@ -222,6 +235,7 @@ impl Transactor for KafkaTransactor {
         group: &GroupMetadata,
         timeout: Duration,
     ) -> Result<(), TransactionError> {
+        self.mend();
         let deadline = Instant::now() + timeout;
         let remaining = || deadline.saturating_duration_since(Instant::now());
         if self.stage < Stage::Delivered {
@@ -253,6 +267,7 @@ impl Transactor for KafkaTransactor {
     }
 
     fn abort(&mut self, timeout: Duration) -> Result<(), TransactionError> {
+        self.mend();
         self.producer.abort_transaction(timeout).map_err(|error| self.judge(&error, "aborting the transaction"))?;
         self.stage = Stage::Open;
         Ok(())
