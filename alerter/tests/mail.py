@@ -3,7 +3,8 @@
     mail.py CERTIFICATE KEY
 
 Prints its ports, then each message it takes, as JSON lines. Recipients choose what happens: `later@` is refused for
-now, `nobody@` for good, `hang@` is never answered, and to `drop@` the message is taken and the connection dropped.
+now, `nobody@` for good, `hang@` is never answered, `babble@` in words that are no answer, a message to `spam@` is refused,
+and one to `drop@` is taken and the connection dropped.
 """
 
 import asyncio
@@ -34,10 +35,14 @@ class Handler:
             return "550 5.1.1 no such mailbox"
         if who == "hang":
             await asyncio.sleep(3600)
+        if who == "babble":
+            return "what is this?"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 ok"
 
     async def handle_DATA(self, server, session, envelope):
+        if envelope.rcpt_tos[0].startswith("spam@"):
+            return "554 5.7.1 no, said to team@example.com"
         longest = max(len(line) for line in envelope.content.split(b"\r\n"))
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         parts = {part.get_content_type(): part.get_content() for part in message.walk() if not part.is_multipart()}

@@ -185,9 +185,11 @@ async fn mail_goes_over_tls_with_a_password_in_text_and_html_and_stays_in_one_th
 #[tokio::test]
 async fn a_mail_server_that_says_no_is_understood() {
     let server = MailServer::start();
-    let cases: [(&str, Meaning); 4] = [
+    let cases: [(&str, Meaning); 6] = [
         ("later@example.com", |error| matches!(error, DeliveryError::Retry { perhaps_taken: false, .. })),
         ("nobody@example.com", |error| matches!(error, DeliveryError::Dead { .. })),
+        ("spam@example.com", |error| matches!(error, DeliveryError::Refused { .. })),
+        ("babble@example.com", |error| matches!(error, DeliveryError::Retry { .. })),
         ("hang@example.com", |error| matches!(error, DeliveryError::Retry { .. })),
         ("drop@example.com", |error| matches!(error, DeliveryError::Retry { perhaps_taken: true, .. })),
     ];
@@ -197,6 +199,20 @@ async fn a_mail_server_that_says_no_is_understood() {
         let error = build(&config).deliver(&mail, None).await.expect_err("it is not taken");
         assert!(is_right(&error), "{to}: {error:?}");
         assert!(!error.to_string().contains("example.com"), "no addresses: {error}");
+    }
+}
+
+/// Its alarm may be taken back without a word when it is over before the server is there.
+#[tokio::test]
+async fn a_mail_server_that_is_not_there_has_certainly_taken_nothing() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port();
+    for host in [format!("127.0.0.1:{port}"), format!("no-such-host.invalid:{port}")] {
+        let config = config(&format!(
+            "email: {{ smarthost: '{host}', tls: none, from: 'TTF <ttf@example.com>', to: ['team@example.com'], timeout: 3s }}"
+        ));
+        let mail = message(&config, "u-1", &[BreachLevel::Critical], BreachStatus::Firing, "one");
+        let error = build(&config).deliver(&mail, None).await.expect_err("nobody listens");
+        assert!(matches!(error, DeliveryError::Retry { perhaps_taken: false, .. }), "{host}: {error:?}");
     }
 }
 

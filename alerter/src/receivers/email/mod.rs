@@ -127,7 +127,14 @@ fn refused(error: &smtp::Error) -> DeliveryError {
     } else if error.is_client() {
         // It offers no way we know to say who we are, or no STARTTLS.
         DeliveryError::dead("the mail server does not offer what the configuration asks for")
+    } else if is_unconnected(error) {
+        DeliveryError::later("the mail server cannot be reached", None)
     } else {
-        DeliveryError::unknown("the mail server cannot be reached, or the connection broke")
+        DeliveryError::unknown("the connection to the mail server broke, or it answered something else")
     }
+}
+
+/// Whether no connection came about, so that nothing was said. lettre knows, and tells it by its text alone.
+fn is_unconnected(error: &smtp::Error) -> bool {
+    error.to_string().starts_with("Connection error")
 }
