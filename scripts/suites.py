@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ["scripts/test-operations.sh", "scripts/test-deploy.sh", "scripts/test-python.sh"]
 LONG = ["fault_brokers", "scenario", "keyed_simulation", "fault_crash", "fault_inputs"]
 RED = re.compile(r"^test (.+) \.\.\. FAILED$", re.MULTILINE)
-RED_PYTHON = re.compile(r"^FAILED (\S+::[^\s\[]+)", re.MULTILINE)
+RED_PYTHON = re.compile(r"^FAILED (\S+::\w+(?:\[.*?\])?)(?: - |$)", re.MULTILINE)
 
 
 @dataclass

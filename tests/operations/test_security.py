@@ -74,7 +74,7 @@ def test_events_go_all_the_way_with_tls_to_every_server(world, secured):
     load = Load([gateway])
     load.user("secured-1")
     assert load.answers == {"2xx": len(MILESTONES)}
-    eventually("the journey is in the database", 90, lambda: world.postgres.psql("select count(*) from journeys") == "1")
+    eventually("the journey is in the database", 90, lambda: world.postgres.psql("select count(*) from journeys where user_id = 'secured-1'") == "1")
     eventually("the journey is in Redis", 90, lambda: world.redis.cli("--scan", "--pattern", "ttf:live*"))
     eventually("the event is in the object store", 60, lambda: ".parquet" in world.store.ask("GET", "?list-type=2"))
     plain = "select count(*) from pg_stat_ssl join pg_stat_activity using (pid) where application_name like 'ttf%' and not ssl"

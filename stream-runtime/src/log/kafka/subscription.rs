@@ -16,7 +16,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     close::close,
@@ -160,8 +160,19 @@ impl KafkaSubscription {
     fn forget(&mut self) {
         self.places.clear();
         self.progress.lock().forget();
-        self.paused.clear();
+        self.lift_pauses();
         self.group = None;
+    }
+
+    /// A pause outlives the assignment it was made in: the partition would be assigned again and never read. Only what is
+    /// paused may be resumed: of anything else librdkafka throws away what it has fetched, and reads on behind it.
+    fn lift_pauses(&mut self) {
+        let paused = std::mem::take(&mut self.paused);
+        if !paused.is_empty()
+            && let Err(error) = self.consumer().resume(&list(&paused))
+        {
+            debug!(%error, "could not resume partitions that are given up");
+        }
     }
 
     /// The result of a call about partitions, which a member that was fenced by itself has lost: the next poll tells.
@@ -294,16 +305,12 @@ impl Subscription for KafkaSubscription {
 
     fn assign(&mut self, from: &[(TopicPartition, Position)]) -> Result<(), LogError> {
         let from = self.queries.pin(from, self.isolation)?;
+        self.lift_pauses();
         if let Err(error) = self.consumer().assign(&list_at(&from)?) {
             return self.unless_lost(Err(classify(&error, "assigning partitions", None)));
         }
-        // A pause outlives the assignment it was made in when that ended with the session.
-        let assigned: Vec<_> = from.iter().map(|(at, _)| at.clone()).collect();
-        let resumed = self.consumer().resume(&list(&assigned));
-        self.unless_lost(resumed.map_err(|error| classify(&error, "resuming", None)))?;
         self.places.assign(&from);
         self.progress.lock().forget();
-        self.paused.clear();
         self.group = self.consumer().group_metadata().map(|metadata| GroupMetadata(Arc::new(metadata)));
         Ok(())
     }
